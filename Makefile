@@ -1,0 +1,241 @@
+# Curling: fault tolerance for QEMU's virtual machines
+#
+# "make help" lists what can be made.  Everything made is in build/.
+#
+#   V=1        show the commands
+#   WERROR=1   a warning is an error (also with CI=true)
+#   CC, CFLAGS, LDFLAGS   yours; what the code itself needs is added to them
+#
+# Copyright the Curling authors
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+VERSION = 0.1
+CFLAGS ?= -O2 -g
+
+# --- What there is: one line for each file, in the order of the alphabet
+
+LIB_SOURCES = \
+	channel.c \
+	crc32c.c \
+	describe.c \
+	error.c \
+	failover.c \
+	frame.c \
+	ram.c \
+	receiver.c \
+	round.c \
+	sender.c \
+	session.c \
+	stats.c
+
+# Programs of cmocka: tests/NAME.c, linked with the library
+UNIT_TESTS = \
+	test-crc32c \
+	test-frame \
+	test-stats
+
+SHELL_SCRIPTS = \
+	.ci/run \
+	$(filter-out %.py %.new,$(wildcard scripts/*)) \
+	tests/run \
+	tests/guest/mkinitramfs \
+	$(wildcard tests/*.sh)
+
+# --- Flags
+
+BUILD = build
+SANITIZE =
+
+ifneq ($(filter 1,$(WERROR))$(filter true,$(CI)),)
+WERROR_FLAGS = -Werror
+endif
+
+WARNINGS = -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes \
+	-Wold-style-definition -Wshadow -Wundef -Wvla -Wformat=2 \
+	-Wwrite-strings
+
+# The author's flags, then the user's: both are kept apart.
+NEEDED_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -pthread $(WARNINGS) \
+	$(SANITIZE)
+NEEDED_LDFLAGS = -pthread $(SANITIZE)
+TEST_CFLAGS = -iquote curling -Ibuild/include
+COMPILE = $(CC) $(NEEDED_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+LINK = $(CC) $(NEEDED_LDFLAGS) $(CFLAGS) $(LDFLAGS)
+
+ifeq ($(V),1)
+Q =
+step = @:
+else
+Q = @
+step = @printf '  %-8s%s\n'
+MAKEFLAGS += --no-print-directory
+endif
+
+LIB = $(BUILD)/lib/libcurling.a
+LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/obj/curling/%.o)
+UNIT_PROGRAMS = $(UNIT_TESTS:%=$(BUILD)/tests/%)
+UNIT_PASSED = $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.passed)
+INITRAMFS = build/guest/initramfs.cpio.gz
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all lib unit qemu guest tools demo check check-asan bench-crc \
+	shellcheck clean help FORCE
+
+## Everything: library, guest, QEMU; as "make lib guest qemu"
+all: lib guest qemu
+
+## libcurling and its unit tests, which are run (no network, no root, no QEMU)
+lib: $(LIB) build/lib/pkgconfig/curling.pc unit \
+	$(BUILD)/obj/tests/test-lib-symbols.passed
+
+unit: $(UNIT_PASSED)
+
+## QEMU with the series of qemu-patches/
+qemu: lib
+	+$(Q)scripts/qemu-build
+
+## The guest of demo and tests: a kernel and an initramfs
+guest: $(INITRAMFS)
+	$(Q)scripts/qemu-fetch kernel
+
+## A guest outlives its sender: installs what is missing, builds, shows it
+demo:
+	$(Q)scripts/install-deps
+	+$(Q)$(MAKE) all
+	$(Q)scripts/demo
+
+## All tests, after all set-up; TESTS="NAME..." for some, CHECK=asan for the
+## library and its unit tests under the address and behaviour sanitizers
+ifeq ($(CHECK),asan)
+check: check-asan
+else
+check:
+ifneq ($(CHECK),)
+	$(error CHECK=$(CHECK) is not known; there is CHECK=asan)
+endif
+	$(Q)scripts/install-deps
+	+$(Q)$(MAKE) all tools
+	$(Q)tests/run $(TESTS)
+endif
+
+check-asan:
+	$(Q)scripts/install-deps
+	+$(Q)$(MAKE) BUILD=build/asan \
+		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all \
+			-fno-omit-frame-pointer" unit-programs
+	$(Q)BUILD=$(CURDIR)/build/asan tests/run $(or $(TESTS),$(UNIT_TESTS))
+
+## How fast checksums are
+bench-crc: $(BUILD)/tests/bench-crc
+	$(Q)$<
+
+## shellcheck on every shell script
+shellcheck:
+	$(Q)shellcheck -x -P SCRIPTDIR $(SHELL_SCRIPTS)
+
+## Remove what was built; build/fetch (downloads) and build/qemu stay
+clean:
+	$(Q)rm -rf build/asan build/bin build/guest build/include build/lib \
+		build/obj build/patches-check build/qemu-obj build/tests \
+		build/qemu-build.*
+
+## This list
+help:
+	@awk '/^## / { text = text (text == "" ? "" : " ") substr($$0, 4); next } \
+	      text != "" && /^[a-z-]+:/ { \
+	          split($$0, name, ":"); \
+	          line = sprintf("  %-12s", name[1]); \
+	          n = split(text, word, " "); \
+	          for (i = 1; i <= n; i++) { \
+	              if (length(line) + length(word[i]) > 78) { \
+	                  print line; line = sprintf("  %-12s", "") \
+	              } \
+	              line = line " " word[i] \
+	          } \
+	          print line; text = "" \
+	      }' Makefile
+
+# --- The library
+
+# Objects depend on the flags that they were made with.  -Werror changes none
+# of them, so it is left out of this.
+$(BUILD)/obj/flags: FORCE
+	$(Q)mkdir -p $(@D)
+	$(Q)echo '$(COMPILE) | $(LINK)' | cmp -s - $@ || \
+		echo '$(COMPILE) | $(LINK)' > $@
+
+$(BUILD)/obj/curling/%.o: curling/%.c $(BUILD)/obj/flags
+	$(step) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) $(WERROR_FLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(LIB_OBJECTS)
+	$(step) AR $@
+	$(Q)mkdir -p $(@D)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $(LIB_OBJECTS)
+
+# An installed library has its headers in a folder named curling/: so they
+# are found here as well, and no short name such as error.h gets in the way.
+build/include/curling:
+	$(Q)mkdir -p $(@D)
+	$(Q)ln -sfn ../../curling $@
+
+# It names this very folder: a tree that was moved needs another one.
+build/lib/pkgconfig/curling.pc: curling/curling.pc.in FORCE \
+		| build/include/curling
+	$(Q)mkdir -p $(@D)
+	$(Q)sed -e 's|@BUILD@|$(CURDIR)/build|' -e 's|@VERSION@|$(VERSION)|' \
+		$< > $@.new
+	$(Q)cmp -s $@.new $@ || cp $@.new $@
+	$(Q)rm $@.new
+
+# --- Tests and tools
+
+$(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/obj/flags | build/include/curling
+	$(step) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) $(TEST_CFLAGS) $(WERROR_FLAGS) -MMD -MP -c -o $@ $<
+
+$(UNIT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(LIB)
+	$(step) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -o $@ $^ -lcmocka
+
+$(BUILD)/tests/bench-crc: $(BUILD)/obj/tests/bench/crc.o $(LIB)
+	$(step) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -o $@ $^
+
+$(BUILD)/tests/proxy: $(BUILD)/obj/tests/proxy.o $(LIB)
+	$(step) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -o $@ $^
+
+.PHONY: unit-programs
+unit-programs: $(UNIT_PROGRAMS)
+
+tools: $(BUILD)/tests/bench-crc $(BUILD)/tests/proxy
+
+# A unit test runs when it or the library changed.
+$(UNIT_PASSED): $(BUILD)/obj/tests/%.passed: $(BUILD)/tests/%
+	$(step) TEST $*
+	$(Q)$< > $(@:.passed=.log) 2>&1 || { cat $(@:.passed=.log); exit 1; }
+	$(Q)touch $@
+
+$(BUILD)/obj/tests/test-lib-symbols.passed: tests/test-lib-symbols.sh $(LIB)
+	$(step) TEST test-lib-symbols
+	$(Q)mkdir -p $(@D)
+	$(Q)CC='$(CC)' $< $(LIB) > /dev/null
+	$(Q)touch $@
+
+$(INITRAMFS): tests/guest/mkinitramfs tests/guest/init.c
+	$(step) GEN $@
+	$(Q)mkdir -p $(@D)
+	$(Q)CC='$(CC)' $< $@
+
+FORCE:
+
+-include $(LIB_OBJECTS:.o=.d) $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.d) \
+	$(BUILD)/obj/tests/bench/crc.d $(BUILD)/obj/tests/proxy.d

@@ -1,0 +1,1205 @@
+/*
+ * The receiver: takes rounds whole, applies them, and takes over
+ *
+ * Theory of operation
+ * -------------------
+ * Connections come as offers, their HELLO already read.  The reader thread
+ * takes one, serves it until it ends, and asks failover.c what that end
+ * means.  A session may span several connections: the sender comes back with
+ * the same session id and goes on from the round that WELCOME names.
+ *
+ * What is "held" is the last round that was whole.  It is RAM as applied so
+ * far, plus at most one sealed round on its way through the applier, plus
+ * the device state of the last of them.  The first round of a session finds
+ * nothing worth keeping in RAM and goes straight there; nothing is held
+ * until its end has been verified.
+ *
+ * Copyright the Curling authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "receiver.h"
+#include "session.h"
+
+#define NS_PER_MS 1000000LL
+
+/* Connections whose HELLO is being read, or that wait for the reader. */
+#define OFFERS_MAX 8
+
+typedef struct Offer Offer;
+struct Offer {
+    Offer *next;
+    CurlingChannel *channel;
+    void (*release)(CurlingChannel *channel);
+    CurlingHello hello;
+    char peer[128];
+};
+
+/* Device state of one round. */
+typedef struct Device {
+    uint8_t *data;
+    size_t len_bytes;
+    size_t room_bytes;
+} Device;
+
+struct CurlingReceiver {
+    /* constant after init */
+    CurlingReceiverConfig config;
+    CurlingPool *pool;
+
+    /* reader thread only */
+    CurlingSession session;
+    Offer *serving;             /* whose connection @session is */
+    CurlingRound *reading;
+    uint8_t scratch[CURLING_PAYLOAD_MAX];
+    uint64_t reading_device_bytes;
+    uint8_t session_id[CURLING_SESSION_ID_BYTES];
+    uint32_t generation;
+    bool stopped;               /* STOP came on this connection */
+    bool streaming;             /* this round goes straight into RAM */
+    CurlingError takeover_reason;
+
+    /* applier thread only, or the reader's while @applying is NULL */
+    Device device;              /* of the last applied round */
+    Device incoming;            /* of the one being applied */
+    uint64_t pages;
+
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    /* protected by @lock */
+    CurlingState state;
+    CurlingReceiverInfo info;
+    Offer *offers;
+    unsigned int n_offers;
+    CurlingRound *applying;     /* sealed, with the applier */
+    bool applying_streamed;     /* its pages are in RAM already */
+    uint64_t applying_device_bytes;
+    bool broken;                /* a whole round could not be loaded */
+    CurlingError broken_error;
+    bool quit;
+    bool operator_failover;
+};
+
+static void wait_until(CurlingReceiver *r, int64_t deadline_ns)
+{
+    struct timespec until = {
+        .tv_sec = deadline_ns / 1000000000LL,
+        .tv_nsec = deadline_ns % 1000000000LL,
+    };
+
+    pthread_cond_timedwait(&r->cond, &r->lock, &until);
+}
+
+static uint32_t setting(const uint32_t *value)
+{
+    return __atomic_load_n(value, __ATOMIC_RELAXED);
+}
+
+CurlingReceiver *curling_receiver_new(const CurlingReceiverConfig *config)
+{
+    CurlingReceiver *r = calloc(1, sizeof(*r));
+    pthread_condattr_t attr;
+
+    if (!r) {
+        return NULL;
+    }
+    r->config = *config;
+    r->pool = curling_pool_new(config->limit_bytes);
+    r->reading = r->pool ? curling_round_new(r->pool) : NULL;
+    if (!r->reading) {
+        curling_pool_free(r->pool);
+        free(r);
+        return NULL;
+    }
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->cond, &attr);
+    pthread_condattr_destroy(&attr);
+    r->state = CURLING_STATE_LISTENING;
+    r->info.held = CURLING_ROUND_NONE;
+    return r;
+}
+
+static void offer_free(Offer *offer)
+{
+    if (!offer) {
+        return;
+    }
+    offer->release(offer->channel);
+    free(offer->hello.description);
+    free(offer);
+}
+
+void curling_receiver_free(CurlingReceiver *r)
+{
+    Offer *offer;
+
+    if (!r) {
+        return;
+    }
+    while ((offer = r->offers)) {
+        r->offers = offer->next;
+        offer_free(offer);
+    }
+    curling_round_free(r->reading);
+    curling_round_free(r->applying);
+    curling_pool_free(r->pool);
+    free(r->device.data);
+    free(r->incoming.data);
+    pthread_cond_destroy(&r->cond);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+void curling_receiver_quit(CurlingReceiver *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->quit = true;
+    pthread_cond_broadcast(&r->cond);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void curling_receiver_set_limit(CurlingReceiver *r, uint64_t limit_bytes)
+{
+    curling_pool_set_limit(r->pool, limit_bytes);
+}
+
+void curling_receiver_query(CurlingReceiver *r, CurlingReceiverInfo *info)
+{
+    pthread_mutex_lock(&r->lock);
+    *info = r->info;
+    info->state = r->state;
+    pthread_mutex_unlock(&r->lock);
+    info->memory_now = curling_pool_now(r->pool);
+    info->memory_peak = curling_pool_peak(r->pool);
+    info->memory_limit = curling_pool_limit(r->pool);
+}
+
+static CurlingStep step_locked(CurlingReceiver *r, CurlingEvent event)
+{
+    const CurlingReceiverSettings *settings = r->config.settings;
+
+    return curling_failover_step(r->state, event,
+                                 setting(&settings->on_disconnect),
+                                 setting(&settings->on_silence));
+}
+
+static void settle(CurlingReceiver *r, CurlingState state, const char *reason)
+{
+    bool changed;
+
+    pthread_mutex_lock(&r->lock);
+    changed = state != r->state;
+    r->state = state;
+    pthread_mutex_unlock(&r->lock);
+    if (changed) {
+        r->config.ops->state(r->config.opaque, state, reason);
+    }
+}
+
+/*
+ * Feed @event to the state machine; what it says is the caller's to do.  A
+ * takeover changes the state only once it is done: see take_over().
+ */
+static CurlingAction happen(CurlingReceiver *r, CurlingEvent event,
+                            const char *reason)
+{
+    CurlingStep step;
+
+    pthread_mutex_lock(&r->lock);
+    step = step_locked(r, event);
+    pthread_mutex_unlock(&r->lock);
+    if (step.action == CURLING_ACTION_TAKEOVER) {
+        curling_error_set(&r->takeover_reason, 0, "%s", reason);
+    } else if (step.action != CURLING_ACTION_REFUSE) {
+        settle(r, step.state, reason);
+    }
+    return step.action;
+}
+
+static CurlingState current_state(CurlingReceiver *r)
+{
+    CurlingState state;
+
+    pthread_mutex_lock(&r->lock);
+    state = r->state;
+    pthread_mutex_unlock(&r->lock);
+    return state;
+}
+
+/* FAILED: why this side cannot go on. */
+static void send_failed(CurlingReceiver *r, uint64_t number,
+                        const CurlingError *err)
+{
+    curling_session_send(&r->session, CURLING_TYPE_FAILED, number, err->text,
+                         strnlen(err->text, sizeof(err->text)), NULL);
+}
+
+static void set_last_error(CurlingReceiver *r, const char *text)
+{
+    pthread_mutex_lock(&r->lock);
+    curling_error_set(&r->info.last_error, 0, "%s", text);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- Connections -------------------------------------------------------- */
+
+static void reject(CurlingSession *session, uint32_t kind, const char *text)
+{
+    uint8_t payload[CURLING_REJECT_TEXT + CURLING_TEXT_MAX];
+    size_t len = strnlen(text, CURLING_TEXT_MAX);
+
+    curling_put_u32(payload + CURLING_REJECT_KIND, kind);
+    memcpy(payload + CURLING_REJECT_TEXT, text, len);
+    curling_session_send(session, CURLING_TYPE_REJECT, CURLING_ROUND_NONE,
+                         payload, CURLING_REJECT_TEXT + len, NULL);
+}
+
+static int hello_deadline(void *opaque, int64_t idle_ns, CurlingError *err)
+{
+    const int64_t *deadline_ns = opaque;
+
+    (void)idle_ns;
+    if (curling_clock_ns() > *deadline_ns) {
+        return curling_error_set(err, -ETIMEDOUT, "no HELLO within %d ms",
+                                 CURLING_HANDSHAKE_MS);
+    }
+    return 0;
+}
+
+static int read_hello(CurlingSession *session, CurlingHello *hello,
+                      CurlingError *err)
+{
+    CurlingHeader header;
+    uint8_t *payload;
+    size_t text_bytes;
+    int ret;
+
+    ret = curling_session_recv(session, &header, err);
+    if (ret < 0) {
+        return ret;
+    }
+    if (header.type != CURLING_TYPE_HELLO) {
+        return curling_error_set(err, -EPROTO, "got %s, expected HELLO",
+                                 curling_frame_type_name(header.type));
+    }
+    payload = malloc(header.length_bytes + 1);
+    if (!payload) {
+        return curling_error_set(err, -ENOMEM, "no memory for HELLO");
+    }
+    ret = curling_session_recv_payload(session, &header, payload, err);
+    if (ret < 0) {
+        free(payload);
+        return ret;
+    }
+    memcpy(hello->session, payload + CURLING_HELLO_SESSION,
+           CURLING_SESSION_ID_BYTES);
+    hello->generation = header.generation;
+    hello->heartbeat_ms = curling_get_u32(payload +
+                                          CURLING_HELLO_HEARTBEAT_MS);
+    hello->peer_timeout_ms = curling_get_u32(payload +
+                                             CURLING_HELLO_PEER_TIMEOUT_MS);
+    hello->committed = curling_get_u64(payload + CURLING_HELLO_COMMITTED);
+    text_bytes = header.length_bytes - CURLING_HELLO_DESCRIPTION;
+    memmove(payload, payload + CURLING_HELLO_DESCRIPTION, text_bytes);
+    payload[text_bytes] = 0;
+    hello->description = (char *)payload;
+    return 0;
+}
+
+void curling_receiver_offer(CurlingReceiver *r, CurlingChannel *channel,
+                            void (*release)(CurlingChannel *channel),
+                            const char *peer)
+{
+    int64_t deadline_ns = curling_clock_ns() +
+                          CURLING_HANDSHAKE_MS * NS_PER_MS;
+    Offer *offer = calloc(1, sizeof(*offer));
+    CurlingSession session;
+    CurlingError err;
+    int ret;
+    bool full;
+
+    if (!offer) {
+        release(channel);
+        return;
+    }
+    offer->channel = channel;
+    offer->release = release;
+    snprintf(offer->peer, sizeof(offer->peer), "%s", peer);
+
+    pthread_mutex_lock(&r->lock);
+    full = r->n_offers >= OFFERS_MAX;
+    r->n_offers += !full;
+    pthread_mutex_unlock(&r->lock);
+
+    curling_session_init(&session, channel, 0,
+                         setting(&r->config.settings->peer_timeout_ms));
+    session.tick = hello_deadline;
+    session.opaque = &deadline_ns;
+    if (full) {
+        reject(&session, CURLING_REJECT_BUSY,
+               "too many connections at once; try again later");
+        ret = -EBUSY;
+    } else {
+        ret = read_hello(&session, &offer->hello, &err);
+    }
+    curling_session_destroy(&session);
+
+    pthread_mutex_lock(&r->lock);
+    if (ret == 0 && !r->quit) {
+        offer->next = r->offers;
+        r->offers = offer;
+        offer = NULL;
+        pthread_cond_broadcast(&r->cond);
+    } else {
+        r->n_offers -= !full;
+        if (!full && !r->quit) {
+            curling_error_set(&r->info.last_error, ret,
+                              "connection from %s refused: %s", peer,
+                              err.text);
+        }
+    }
+    pthread_mutex_unlock(&r->lock);
+    offer_free(offer);
+}
+
+static Offer *take_offer_locked(CurlingReceiver *r)
+{
+    Offer *offer = r->offers;
+
+    if (offer) {
+        r->offers = offer->next;
+        r->n_offers--;
+    }
+    return offer;
+}
+
+/* ---- Applying ----------------------------------------------------------- */
+
+static void device_clear(Device *device)
+{
+    device->len_bytes = 0;
+}
+
+static int device_append(Device *device, const uint8_t *data, size_t len_bytes)
+{
+    if (device->len_bytes + len_bytes > device->room_bytes) {
+        size_t room = 2 * device->room_bytes + len_bytes;
+        uint8_t *grown = realloc(device->data, room);
+
+        if (!grown) {
+            return -ENOMEM;
+        }
+        device->data = grown;
+        device->room_bytes = room;
+    }
+    memcpy(device->data + device->len_bytes, data, len_bytes);
+    device->len_bytes += len_bytes;
+    return 0;
+}
+
+static void sink_pages(void *opaque, uint32_t block, uint64_t first,
+                       uint64_t count)
+{
+    CurlingReceiver *r = opaque;
+
+    r->pages += count;
+    if (r->config.ops->pages) {
+        r->config.ops->pages(r->config.opaque, block, first, count);
+    }
+}
+
+static void sink_device(void *opaque, const uint8_t *data, size_t len_bytes)
+{
+    CurlingReceiver *r = opaque;
+
+    if (device_append(&r->incoming, data, len_bytes) < 0) {
+        /* A cut device state must not look whole. */
+        r->incoming.room_bytes = 0;
+        free(r->incoming.data);
+        r->incoming.data = NULL;
+        r->incoming.len_bytes = 0;
+    }
+}
+
+static void begin_apply(CurlingReceiver *r)
+{
+    r->pages = 0;
+    device_clear(&r->incoming);
+}
+
+static void apply_payload(CurlingReceiver *r, const uint8_t *payload,
+                          size_t len_bytes)
+{
+    CurlingRamSink sink = {
+        .pages = sink_pages,
+        .device = sink_device,
+        .opaque = r,
+    };
+
+    curling_ram_apply(r->config.layout, payload, len_bytes, &sink);
+}
+
+/*
+ * Write @round into RAM and let the caller load it.  Of a round that was
+ * streamed there is nothing left to write but its end.
+ */
+static int apply_round(CurlingReceiver *r, const CurlingRound *round,
+                       bool streamed, uint64_t device_bytes,
+                       CurlingAppliedRound *info, CurlingError *err)
+{
+    int64_t began_ns = curling_clock_ns();
+    CurlingRoundIter iter = { 0 };
+    const uint8_t *payload;
+    size_t len_bytes;
+    Device last;
+    int ret;
+
+    if (!streamed) {
+        begin_apply(r);
+    }
+    while (curling_round_next(round, &iter, &payload, &len_bytes)) {
+        apply_payload(r, payload, len_bytes);
+    }
+    *info = (CurlingAppliedRound) {
+        .number = curling_round_number(round),
+        .kind = curling_round_kind(round),
+        .bytes = curling_round_bytes(round),
+        .pages = r->pages,
+    };
+    if (r->incoming.len_bytes != device_bytes) {
+        return curling_error_set(err, -ENOMEM,
+                                 "no memory for %" PRIu64 " bytes of device "
+                                 "state", device_bytes);
+    }
+    last = r->device;
+    r->device = r->incoming;
+    r->incoming = last;
+    ret = r->config.ops->applied(r->config.opaque, info, r->device.data,
+                                 r->device.len_bytes, err);
+    info->apply_us = (uint64_t)(curling_clock_ns() - began_ns) / 1000;
+    return ret;
+}
+
+/*
+ * The applier hands its news to the sender through the reader's session.
+ * That is safe: the reader does not leave a session before @applying is
+ * NULL.
+ */
+static void report_applied(CurlingReceiver *r, const CurlingAppliedRound *info,
+                           int ret, const CurlingError *err)
+{
+    uint8_t payload[CURLING_APPLIED_BYTES];
+
+    if (!r->serving) {
+        return;
+    }
+    if (ret < 0) {
+        send_failed(r, info->number, err);
+        return;
+    }
+    curling_put_u64(payload + CURLING_APPLIED_US, info->apply_us);
+    curling_session_send(&r->session, CURLING_TYPE_APPLIED, info->number,
+                         payload, sizeof(payload), NULL);
+}
+
+static void *applier(void *opaque)
+{
+    CurlingReceiver *r = opaque;
+
+    pthread_mutex_lock(&r->lock);
+    for (;;) {
+        CurlingAppliedRound info;
+        CurlingRound *round;
+        CurlingError err;
+        uint64_t device_bytes;
+        bool streamed;
+        int ret;
+
+        while (!r->applying && !r->quit) {
+            pthread_cond_wait(&r->cond, &r->lock);
+        }
+        round = r->applying;
+        streamed = r->applying_streamed;
+        device_bytes = r->applying_device_bytes;
+        if (!round) {
+            break;
+        }
+        pthread_mutex_unlock(&r->lock);
+
+        ret = apply_round(r, round, streamed, device_bytes, &info, &err);
+        report_applied(r, &info, ret, &err);
+        curling_round_free(round);
+
+        pthread_mutex_lock(&r->lock);
+        if (ret < 0) {
+            r->broken = true;
+            r->broken_error = err;
+            r->info.last_error = err;
+        } else {
+            r->info.last = info;
+        }
+        r->applying = NULL;
+        pthread_cond_broadcast(&r->cond);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+/* Reader: wait until the applier has nothing to do, beating meanwhile. */
+static void wait_applied(CurlingReceiver *r, bool beat)
+{
+    pthread_mutex_lock(&r->lock);
+    while (r->applying) {
+        wait_until(r, curling_clock_ns() + CURLING_CHANNEL_TICK_MS * NS_PER_MS);
+        if (beat) {
+            pthread_mutex_unlock(&r->lock);
+            curling_session_beat(&r->session);
+            pthread_mutex_lock(&r->lock);
+        }
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- Reading rounds ----------------------------------------------------- */
+
+static void discard_reading(CurlingReceiver *r)
+{
+    if (curling_round_state(r->reading) == CURLING_ROUND_EMPTY) {
+        return;
+    }
+    curling_round_discard(r->reading);
+    r->streaming = false;
+    pthread_mutex_lock(&r->lock);
+    r->info.rounds_discarded++;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static uint64_t held_round(CurlingReceiver *r)
+{
+    uint64_t held;
+
+    pthread_mutex_lock(&r->lock);
+    held = r->info.held;
+    pthread_mutex_unlock(&r->lock);
+    return held;
+}
+
+static int begin_round(CurlingReceiver *r, const CurlingHeader *header,
+                       const uint8_t *payload, CurlingError *err)
+{
+    uint32_t kind = curling_get_u32(payload + CURLING_BEGIN_KIND);
+    uint64_t base = curling_get_u64(payload + CURLING_BEGIN_BASE);
+    uint64_t held = held_round(r);
+
+    if (curling_round_state(r->reading) != CURLING_ROUND_EMPTY) {
+        return curling_error_set(err, -EPROTO, "got ROUND_BEGIN of round %"
+                                 PRIu64 " inside round %" PRIu64,
+                                 header->round,
+                                 curling_round_number(r->reading));
+    }
+    if (curling_get_u32(payload + CURLING_BEGIN_RESERVED) ||
+        kind > CURLING_KIND_FULL) {
+        return curling_error_set(err, -EPROTO, "got a round of kind %" PRIu32
+                                 ", expected 0 to %d", kind,
+                                 CURLING_KIND_FULL);
+    }
+    if (header->round == CURLING_ROUND_NONE ||
+        (held != CURLING_ROUND_NONE && header->round <= held)) {
+        return curling_error_set(err, -EPROTO, "got round %" PRIu64
+                                 ", expected one after %" PRIu64,
+                                 header->round, held);
+    }
+    if (kind == CURLING_KIND_DELTA &&
+        (base != held || held == CURLING_ROUND_NONE)) {
+        return curling_error_set(err, -EPROTO, "got a delta against round %"
+                                 PRIu64 ", but round %" PRIu64 " is held",
+                                 base, held);
+    }
+    r->streaming = kind == CURLING_KIND_SYNC && held == CURLING_ROUND_NONE;
+    r->reading_device_bytes = 0;
+    curling_round_begin(r->reading, header->round, header->generation, kind,
+                        base);
+    if (r->streaming) {
+        begin_apply(r);
+    }
+    return 0;
+}
+
+/*
+ * The buffer is full.  That is for the applier to mend if it has a round,
+ * and the end of the session if it has none.
+ */
+static uint8_t *reserve(CurlingReceiver *r, size_t len_bytes)
+{
+    uint8_t *room = curling_round_reserve(r->reading, len_bytes);
+
+    if (!room) {
+        wait_applied(r, true);
+        room = curling_round_reserve(r->reading, len_bytes);
+    }
+    return room;
+}
+
+static int read_data(CurlingReceiver *r, const CurlingHeader *header,
+                     CurlingError *err)
+{
+    uint8_t *room;
+    int ret;
+
+    if (curling_round_state(r->reading) != CURLING_ROUND_OPEN) {
+        return curling_error_set(err, -EPROTO,
+                                 "got DATA, expected ROUND_BEGIN");
+    }
+    room = reserve(r, header->length_bytes);
+    if (!room) {
+        return curling_error_set(err, -EOVERFLOW, "round %" PRIu64
+                                 " does not fit into max-round-bytes (%"
+                                 PRIu64 "); raise it at the receiver",
+                                 header->round, curling_pool_limit(r->pool));
+    }
+    ret = curling_session_recv_payload(&r->session, header, room, err);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = curling_ram_validate(r->config.layout, room, header->length_bytes,
+                               &r->reading_device_bytes, err);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = curling_round_append(r->reading, header, room, err);
+    if (ret < 0) {
+        return ret;
+    }
+    if (r->streaming) {
+        apply_payload(r, room, header->length_bytes);
+        curling_round_drop_frames(r->reading);
+    }
+    return 0;
+}
+
+/* The round is whole: from here on it is what a takeover starts from. */
+static int commit(CurlingReceiver *r, uint64_t number, CurlingError *err)
+{
+    int64_t now_ns = curling_clock_ns();
+
+    pthread_mutex_lock(&r->lock);
+    r->info.held = number;
+    r->info.held_ns = now_ns;
+    r->info.rounds_committed++;
+    pthread_mutex_unlock(&r->lock);
+    __atomic_store_n(&r->session.round_ns, now_ns, __ATOMIC_RELAXED);
+    happen(r, CURLING_EVENT_COMMITTED, "the first round is whole");
+    return curling_session_send(&r->session, CURLING_TYPE_RECEIVED, number,
+                                NULL, 0, err);
+}
+
+static void hand_to_applier(CurlingReceiver *r, CurlingRound *whole)
+{
+    pthread_mutex_lock(&r->lock);
+    r->applying = whole;
+    r->applying_streamed = r->streaming;
+    r->applying_device_bytes = r->reading_device_bytes;
+    pthread_cond_broadcast(&r->cond);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static bool is_broken(CurlingReceiver *r, CurlingError *err)
+{
+    bool broken;
+
+    pthread_mutex_lock(&r->lock);
+    broken = r->broken;
+    if (broken && err) {
+        *err = r->broken_error;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return broken;
+}
+
+static int end_round(CurlingReceiver *r, const CurlingHeader *header,
+                     const uint8_t *payload, CurlingError *err)
+{
+    CurlingRound *whole;
+    int ret;
+
+    if (curling_round_state(r->reading) != CURLING_ROUND_OPEN ||
+        header->round != curling_round_number(r->reading)) {
+        return curling_error_set(err, -EPROTO, "got ROUND_END of round %"
+                                 PRIu64 " outside of it", header->round);
+    }
+    if (!r->reading_device_bytes) {
+        return curling_error_set(err, -EPROTO, "round %" PRIu64
+                                 " has no device state", header->round);
+    }
+    ret = curling_round_verify(r->reading, payload, err);
+    if (ret < 0) {
+        return ret;
+    }
+    wait_applied(r, true);
+    if (is_broken(r, err)) {
+        return -ECANCELED;
+    }
+    whole = curling_round_take(r->reading);
+    if (!whole) {
+        return curling_error_set(err, -ENOMEM, "no memory for a round");
+    }
+    if (!r->streaming) {
+        ret = commit(r, header->round, err);
+        hand_to_applier(r, whole);
+        return ret;
+    }
+    /*
+     * The first round is loaded on trial before it counts as held, so that a
+     * pair that does not fit is refused here and not at the takeover.
+     */
+    hand_to_applier(r, whole);
+    r->streaming = false;
+    wait_applied(r, true);
+    return is_broken(r, err) ? -ECANCELED : commit(r, header->round, err);
+}
+
+static int act_on(CurlingReceiver *r, const CurlingHeader *header,
+                  CurlingError *err)
+{
+    int ret;
+
+    if (header->generation != r->generation) {
+        return curling_error_set(err, -ESTALE, "got a frame of generation %"
+                                 PRIu32 ", expected %" PRIu32,
+                                 header->generation, r->generation);
+    }
+    if (header->type == CURLING_TYPE_DATA) {
+        return read_data(r, header, err);
+    }
+    ret = curling_session_recv_payload(&r->session, header, r->scratch, err);
+    if (ret < 0) {
+        return ret;
+    }
+    switch (header->type) {
+    case CURLING_TYPE_ROUND_BEGIN:
+        return begin_round(r, header, r->scratch, err);
+    case CURLING_TYPE_ROUND_END:
+        return end_round(r, header, r->scratch, err);
+    case CURLING_TYPE_STOP:
+        r->stopped = true;
+        return curling_session_send(&r->session, CURLING_TYPE_STOP_ACK,
+                                    CURLING_ROUND_NONE, NULL, 0, err);
+    default:
+        return curling_error_set(err, -EPROTO, "got %s from a sender",
+                                 curling_frame_type_name(header->type));
+    }
+}
+
+/* ---- Sessions ----------------------------------------------------------- */
+
+static void refuse(CurlingReceiver *r, Offer *offer, uint32_t kind,
+                   const char *text)
+{
+    CurlingSession session;
+
+    curling_session_init(&session, offer->channel, offer->hello.generation,
+                         setting(&r->config.settings->peer_timeout_ms));
+    reject(&session, kind, text);
+    curling_session_destroy(&session);
+    offer_free(offer);
+}
+
+static void answer_superseded(CurlingReceiver *r, Offer *offer)
+{
+    CurlingSession session;
+
+    curling_session_init(&session, offer->channel, r->generation + 1,
+                         setting(&r->config.settings->peer_timeout_ms));
+    curling_session_send(&session, CURLING_TYPE_SUPERSEDED,
+                         CURLING_ROUND_NONE, NULL, 0, NULL);
+    curling_session_destroy(&session);
+    offer_free(offer);
+}
+
+static bool is_held_session(CurlingReceiver *r, const Offer *offer)
+{
+    return !memcmp(offer->hello.session, r->session_id,
+                   CURLING_SESSION_ID_BYTES);
+}
+
+/*
+ * Somebody connects while a session is being served.  Its own sender, come
+ * back on a new connection, replaces the old one; nobody else does.  True:
+ * leave the old connection for @offer.
+ */
+static bool replaces(CurlingReceiver *r, const Offer *offer)
+{
+    return is_held_session(r, offer) &&
+           offer->hello.generation == r->generation;
+}
+
+/*
+ * Silence ends the connection where policy says so.  Where it says wait, the
+ * connection is kept: who is heard again goes on as if nothing was.
+ */
+static int judge_silence(CurlingReceiver *r, int64_t idle_ns,
+                         uint32_t timeout_ms, CurlingError *err)
+{
+    CurlingState state = current_state(r);
+
+    if (idle_ns <= timeout_ms * NS_PER_MS) {
+        if (state == CURLING_STATE_SUSPECT &&
+            idle_ns < timeout_ms * NS_PER_MS / 2) {
+            happen(r, CURLING_EVENT_RESUMED, "the sender is heard again");
+        }
+        return 0;
+    }
+    curling_error_set(err, -ETIMEDOUT, "nothing heard for %" PRIu32
+                      " ms (peer-timeout-ms)", timeout_ms);
+    if (state == CURLING_STATE_SUSPECT) {
+        return 0;
+    }
+    if (state == CURLING_STATE_STANDBY &&
+        setting(&r->config.settings->on_silence) == CURLING_POLICY_WAIT) {
+        happen(r, CURLING_EVENT_SILENT, err->text);
+        return 0;
+    }
+    return -ETIMEDOUT;
+}
+
+static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
+{
+    CurlingReceiver *r = opaque;
+    uint32_t timeout_ms = setting(&r->config.settings->peer_timeout_ms);
+    Offer *offer = NULL;
+    bool leave;
+
+    __atomic_store_n(&r->session.peer_timeout_ms, timeout_ms,
+                     __ATOMIC_RELAXED);
+    pthread_mutex_lock(&r->lock);
+    leave = r->operator_failover || r->quit || r->broken;
+    if (r->offers && replaces(r, r->offers)) {
+        pthread_mutex_unlock(&r->lock);
+        return curling_error_set(err, -ECONNABORTED,
+                                 "the sender came back on a new connection");
+    }
+    offer = take_offer_locked(r);
+    pthread_mutex_unlock(&r->lock);
+    if (offer) {
+        refuse(r, offer, CURLING_REJECT_BUSY,
+               "another sender is connected; try again later");
+    }
+    if (leave) {
+        return curling_error_set(err, -ECANCELED,
+                                 "the session is ended from this side");
+    }
+    return judge_silence(r, idle_ns, timeout_ms, err);
+}
+
+static int welcome(CurlingReceiver *r, CurlingError *err)
+{
+    uint8_t payload[CURLING_WELCOME_BYTES];
+
+    memcpy(payload + CURLING_WELCOME_SESSION, r->session_id,
+           CURLING_SESSION_ID_BYTES);
+    curling_put_u32(payload + CURLING_WELCOME_HEARTBEAT_MS,
+                    r->session.heartbeat_ms);
+    curling_put_u32(payload + CURLING_WELCOME_PEER_TIMEOUT_MS,
+                    r->session.peer_timeout_ms);
+    curling_put_u64(payload + CURLING_WELCOME_HELD, held_round(r));
+    return curling_session_send(&r->session, CURLING_TYPE_WELCOME,
+                                CURLING_ROUND_NONE, payload, sizeof(payload),
+                                err);
+}
+
+/* Serve one connection until it ends; returns the errno it ended with, 0
+ * after STOP. */
+static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
+{
+    CurlingHeader header;
+    int ret;
+
+    memcpy(r->session_id, offer->hello.session, CURLING_SESSION_ID_BYTES);
+    r->generation = offer->hello.generation;
+    r->stopped = false;
+    curling_session_init(&r->session, offer->channel, r->generation,
+                         setting(&r->config.settings->peer_timeout_ms));
+    r->session.tick = tick;
+    r->session.opaque = r;
+    curling_session_agree(&r->session, offer->hello.peer_timeout_ms);
+    r->serving = offer;
+    pthread_mutex_lock(&r->lock);
+    memcpy(r->info.peer, offer->peer, sizeof(r->info.peer));
+    pthread_mutex_unlock(&r->lock);
+
+    ret = welcome(r, err);
+    if (ret == 0) {
+        happen(r, held_round(r) == CURLING_ROUND_NONE ?
+                  CURLING_EVENT_WELCOMED : CURLING_EVENT_RESUMED,
+               "a sender is connected");
+    }
+    while (ret == 0 && !r->stopped) {
+        ret = curling_session_recv(&r->session, &header, err);
+        if (ret == 0) {
+            ret = act_on(r, &header, err);
+        }
+    }
+    if (ret == -EPROTO || ret == -EOVERFLOW || ret == -ENOMEM) {
+        send_failed(r, CURLING_ROUND_NONE, err);
+    }
+    wait_applied(r, ret == 0);
+    discard_reading(r);
+    r->serving = NULL;
+    curling_session_destroy(&r->session);
+    offer_free(offer);
+    return r->stopped ? 0 : ret;
+}
+
+/* ---- Ends --------------------------------------------------------------- */
+
+static void drop_held(CurlingReceiver *r)
+{
+    device_clear(&r->device);
+    memset(r->session_id, 0, sizeof(r->session_id));
+    pthread_mutex_lock(&r->lock);
+    r->info.held = CURLING_ROUND_NONE;
+    r->info.held_ns = 0;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void take_over(CurlingReceiver *r)
+{
+    CurlingError err;
+    int ret;
+
+    wait_applied(r, false);
+    ret = r->config.ops->takeover(r->config.opaque, held_round(r),
+                                  r->device.data, r->device.len_bytes, &err);
+    if (ret < 0) {
+        set_last_error(r, err.text);
+        settle(r, CURLING_STATE_FAILED, err.text);
+    } else {
+        settle(r, CURLING_STATE_ACTIVE, r->takeover_reason.text);
+    }
+}
+
+/* Carry out what failover.c said; returns the deadline of a grace, or 0. */
+static int64_t act(CurlingReceiver *r, CurlingAction action)
+{
+    switch (action) {
+    case CURLING_ACTION_DROP:
+        drop_held(r);
+        break;
+    case CURLING_ACTION_GRACE:
+        return curling_clock_ns() + NS_PER_MS *
+               setting(&r->config.settings->close_grace_ms);
+    case CURLING_ACTION_TAKEOVER:
+        take_over(r);
+        break;
+    case CURLING_ACTION_NONE:
+    case CURLING_ACTION_GIVE_UP:
+    case CURLING_ACTION_REFUSE:
+    case CURLING_ACTION__MAX:
+        break;
+    }
+    return 0;
+}
+
+/* What the end of a connection is to the state machine. */
+static int64_t end_of_connection(CurlingReceiver *r, int ret,
+                                 const CurlingError *err)
+{
+    CurlingError broken;
+
+    if (ret == 0) {
+        return act(r, happen(r, CURLING_EVENT_STOPPED,
+                             "the sender ended the session"));
+    }
+    if (is_broken(r, &broken)) {
+        return act(r, happen(r, CURLING_EVENT_BROKEN, broken.text));
+    }
+    if (ret == -ECONNABORTED) {
+        return 0;       /* the next connection is waiting already */
+    }
+    if (held_round(r) == CURLING_ROUND_NONE && ret != -ECANCELED) {
+        CurlingError sentence;
+
+        curling_error_set(&sentence, ret, "%s; no round is whole, so there is "
+                          "nothing to start", err->text);
+        set_last_error(r, sentence.text);
+        return act(r, happen(r, CURLING_EVENT_CLOSED, sentence.text));
+    }
+    if (ret == -EPIPE) {
+        return act(r, happen(r, CURLING_EVENT_CLOSED, err->text));
+    }
+    if (ret != -ECANCELED) {
+        set_last_error(r, err->text);
+        return act(r, happen(r, CURLING_EVENT_SILENT, err->text));
+    }
+    return 0;
+}
+
+/* May @offer be served now?  If not it is answered and gone. */
+static bool admit(CurlingReceiver *r, Offer *offer)
+{
+    CurlingState state = current_state(r);
+    CurlingError err;
+    char text[160];
+
+    if (state == CURLING_STATE_ACTIVE) {
+        if (is_held_session(r, offer)) {
+            answer_superseded(r, offer);
+        } else {
+            refuse(r, offer, CURLING_REJECT_FINAL,
+                   "this receiver took over and runs its guest; start a new "
+                   "receiver");
+        }
+        return false;
+    }
+    if (state == CURLING_STATE_FAILED) {
+        refuse(r, offer, CURLING_REJECT_FINAL,
+               "this receiver failed to load a round; start a new receiver");
+        return false;
+    }
+    if (held_round(r) != CURLING_ROUND_NONE && !is_held_session(r, offer)) {
+        snprintf(text, sizeof(text), "holds round %" PRIu64 " of another "
+                 "session; quit it if that guest is of no use any more",
+                 held_round(r));
+        refuse(r, offer, CURLING_REJECT_FINAL, text);
+        return false;
+    }
+    if (r->config.ops->check(r->config.opaque, &offer->hello, &err) < 0) {
+        set_last_error(r, err.text);
+        refuse(r, offer, CURLING_REJECT_FINAL, err.text);
+        return false;
+    }
+    return true;
+}
+
+int curling_receiver_failover(CurlingReceiver *r, bool force,
+                              CurlingError *err)
+{
+    int ret = 0;
+
+    pthread_mutex_lock(&r->lock);
+    switch (r->state) {
+    case CURLING_STATE_LISTENING:
+    case CURLING_STATE_SYNCING:
+        ret = curling_error_set(err, -ENOENT, "no round is whole, so there is "
+                                "nothing to start");
+        break;
+    case CURLING_STATE_ACTIVE:
+        ret = curling_error_set(err, -EALREADY, "the guest was started here "
+                                "already");
+        break;
+    case CURLING_STATE_FAILED:
+        ret = curling_error_set(err, -ENOENT, "the last round could not be "
+                                "loaded: %.300s", r->broken_error.text);
+        break;
+    case CURLING_STATE_STANDBY:
+        if (!force) {
+            ret = curling_error_set(err, -EBUSY, "the sender is heard and runs "
+                                    "the guest; migrate_cancel and quit it, "
+                                    "or use force and risk two running "
+                                    "guests");
+            break;
+        }
+        /* fall through */
+    case CURLING_STATE_CLOSED:
+    case CURLING_STATE_SUSPECT:
+        r->operator_failover = true;
+        pthread_cond_broadcast(&r->cond);
+        break;
+    case CURLING_STATE__MAX:
+        break;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return ret;
+}
+
+/* The operator may have asked while a connection was served or not. */
+static void check_operator(CurlingReceiver *r)
+{
+    bool asked;
+
+    pthread_mutex_lock(&r->lock);
+    asked = r->operator_failover && !r->quit;
+    r->operator_failover = false;
+    pthread_mutex_unlock(&r->lock);
+    if (asked) {
+        act(r, happen(r, CURLING_EVENT_OPERATOR, "curling-failover"));
+    }
+}
+
+/* The next connection; NULL when @grace_ns (0: none) is over, or when there
+ * is something else to look after. */
+static Offer *next_offer(CurlingReceiver *r, int64_t grace_ns)
+{
+    Offer *offer;
+
+    pthread_mutex_lock(&r->lock);
+    while (!r->offers && !r->quit && !r->operator_failover) {
+        if (grace_ns && curling_clock_ns() >= grace_ns) {
+            break;
+        }
+        if (grace_ns) {
+            wait_until(r, grace_ns);
+        } else {
+            pthread_cond_wait(&r->cond, &r->lock);
+        }
+    }
+    offer = r->quit ? NULL : take_offer_locked(r);
+    pthread_mutex_unlock(&r->lock);
+    return offer;
+}
+
+static bool is_quitting(CurlingReceiver *r)
+{
+    bool quit;
+
+    pthread_mutex_lock(&r->lock);
+    quit = r->quit;
+    pthread_mutex_unlock(&r->lock);
+    return quit;
+}
+
+void curling_receiver_run(CurlingReceiver *r)
+{
+    int64_t grace_ns = 0;
+    pthread_t applier_thread;
+    CurlingError err;
+
+    if (pthread_create(&applier_thread, NULL, applier, r)) {
+        set_last_error(r, "no thread to apply rounds can be made");
+        happen(r, CURLING_EVENT_BROKEN, "no thread");
+        return;
+    }
+    while (!is_quitting(r)) {
+        Offer *offer = next_offer(r, grace_ns);
+
+        if (offer) {
+            if (admit(r, offer)) {
+                int64_t next_ns = end_of_connection(r, serve(r, offer, &err),
+                                                    &err);
+
+                /* A try to come back that failed does not end the grace. */
+                if (next_ns || current_state(r) != CURLING_STATE_CLOSED) {
+                    grace_ns = next_ns;
+                }
+            }
+        } else if (grace_ns && curling_clock_ns() >= grace_ns) {
+            grace_ns = 0;
+            act(r, happen(r, CURLING_EVENT_GRACE_OVER,
+                          "the sender died: its connection was closed and "
+                          "nobody came back"));
+        }
+        check_operator(r);
+    }
+    curling_receiver_quit(r);
+    pthread_join(applier_thread, NULL);
+}

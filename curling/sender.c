@@ -1,0 +1,526 @@
+/*
+ * The sender's end of a session
+ *
+ * Copyright the Curling authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "sender.h"
+#include "session.h"
+
+#define NS_PER_MS 1000000LL
+
+/* How long a cancel waits for the peer to read what is under way. */
+#define CURLING_CANCEL_MS 1000
+
+typedef struct Connection {
+    CurlingChannel *channel;
+    void (*release)(CurlingChannel *channel);
+} Connection;
+
+struct CurlingSender {
+    /* constant after init */
+    CurlingSenderConfig config;
+    uint8_t *hello;
+    size_t hello_bytes;
+
+    /* capturing thread only */
+    Connection connection;
+    Connection stale;           /* given up, but kept open */
+    CurlingSession session;
+    pthread_t listener;
+    bool connected;
+
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    /* protected by @lock */
+    CurlingSenderInfo info;
+    bool stop_acked;
+    bool kicked;
+    bool cancelled;
+    int lost;                   /* errno that ended the connection, or 0 */
+    CurlingError lost_error;
+};
+
+CurlingSender *curling_sender_new(const CurlingSenderConfig *config)
+{
+    CurlingSender *s = calloc(1, sizeof(*s));
+    size_t text_bytes = strlen(config->description);
+    pthread_condattr_t attr;
+
+    if (!s) {
+        return NULL;
+    }
+    s->config = *config;
+    s->config.description = NULL;
+    s->hello_bytes = CURLING_HELLO_DESCRIPTION + text_bytes;
+    s->hello = calloc(1, s->hello_bytes + 1);
+    if (!s->hello) {
+        free(s);
+        return NULL;
+    }
+    memcpy(s->hello + CURLING_HELLO_SESSION, config->session,
+           CURLING_SESSION_ID_BYTES);
+    memcpy(s->hello + CURLING_HELLO_DESCRIPTION, config->description,
+           text_bytes);
+    s->info.received = CURLING_ROUND_NONE;
+    s->info.applied = CURLING_ROUND_NONE;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->cond, &attr);
+    pthread_condattr_destroy(&attr);
+    return s;
+}
+
+static void release(Connection *connection)
+{
+    if (connection->channel) {
+        connection->release(connection->channel);
+        connection->channel = NULL;
+    }
+}
+
+void curling_sender_free(CurlingSender *s)
+{
+    if (!s) {
+        return;
+    }
+    curling_sender_disconnect(s);
+    release(&s->stale);
+    free(s->hello);
+    pthread_cond_destroy(&s->cond);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+void curling_sender_kick(CurlingSender *s, bool cancel)
+{
+    pthread_mutex_lock(&s->lock);
+    s->kicked = true;
+    s->cancelled |= cancel;
+    pthread_cond_broadcast(&s->cond);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void curling_sender_set(CurlingSender *s, uint32_t peer_timeout_ms,
+                        uint64_t max_bandwidth)
+{
+    __atomic_store_n(&s->config.peer_timeout_ms, peer_timeout_ms,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&s->config.max_bandwidth, max_bandwidth,
+                     __ATOMIC_RELAXED);
+}
+
+void curling_sender_query(CurlingSender *s, CurlingSenderInfo *info)
+{
+    pthread_mutex_lock(&s->lock);
+    *info = s->info;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- Listener thread ---------------------------------------------------- */
+
+static int note(CurlingSender *s, const CurlingHeader *header,
+                const uint8_t *payload, CurlingError *err)
+{
+    int ret = 0;
+
+    pthread_mutex_lock(&s->lock);
+    switch (header->type) {
+    case CURLING_TYPE_RECEIVED:
+        s->info.received = header->round;
+        s->info.received_ns = curling_clock_ns();
+        break;
+    case CURLING_TYPE_APPLIED:
+        s->info.applied = header->round;
+        s->info.apply_us = curling_get_u64(payload + CURLING_APPLIED_US);
+        break;
+    case CURLING_TYPE_STOP_ACK:
+        s->stop_acked = true;
+        break;
+    case CURLING_TYPE_FAILED:
+        ret = curling_error_set(err, -EREMOTEIO, "the receiver failed: %.*s",
+                                (int)header->length_bytes,
+                                (const char *)payload);
+        break;
+    case CURLING_TYPE_SUPERSEDED:
+        ret = curling_error_set(err, -ESTALE, "the receiver took over: the "
+                                "guest runs there, in generation %" PRIu32,
+                                header->generation);
+        break;
+    default:
+        ret = curling_error_set(err, -EPROTO, "got %s from a receiver",
+                                curling_frame_type_name(header->type));
+        break;
+    }
+    pthread_cond_broadcast(&s->cond);
+    pthread_mutex_unlock(&s->lock);
+    return ret;
+}
+
+/* No frame that a receiver may send is longer than this. */
+#define ANSWER_MAX (CURLING_REJECT_TEXT + CURLING_TEXT_MAX)
+
+static int recv_answer(CurlingSender *s, CurlingHeader *header,
+                       uint8_t *payload, CurlingError *err)
+{
+    int ret = curling_session_recv(&s->session, header, err);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (header->length_bytes > ANSWER_MAX) {
+        return curling_error_set(err, -EPROTO, "got %s of %" PRIu32 " bytes, "
+                                 "expected at most %d",
+                                 curling_frame_type_name(header->type),
+                                 header->length_bytes, ANSWER_MAX);
+    }
+    return curling_session_recv_payload(&s->session, header, payload, err);
+}
+
+static void *listen_to_receiver(void *opaque)
+{
+    CurlingSender *s = opaque;
+    uint8_t payload[ANSWER_MAX];
+    CurlingHeader header;
+    CurlingError err;
+    int ret;
+
+    do {
+        ret = recv_answer(s, &header, payload, &err);
+        if (ret == 0) {
+            ret = note(s, &header, payload, &err);
+        }
+    } while (ret == 0);
+
+    pthread_mutex_lock(&s->lock);
+    s->lost = ret;
+    s->lost_error = err;
+    pthread_cond_broadcast(&s->cond);
+    pthread_mutex_unlock(&s->lock);
+    /* Whoever is sending must not wait for a peer that nobody hears. */
+    curling_session_close(&s->session);
+    return NULL;
+}
+
+static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
+{
+    CurlingSender *s = opaque;
+    uint32_t timeout_ms = __atomic_load_n(&s->config.peer_timeout_ms,
+                                          __ATOMIC_RELAXED);
+    bool cancelled;
+
+    pthread_mutex_lock(&s->lock);
+    cancelled = s->cancelled;
+    pthread_mutex_unlock(&s->lock);
+    __atomic_store_n(&s->session.peer_timeout_ms, timeout_ms,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&s->session.max_bandwidth,
+                     __atomic_load_n(&s->config.max_bandwidth,
+                                     __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+    if (cancelled && !s->connected) {
+        return curling_error_set(err, -ECANCELED, "cancelled");
+    }
+    if (cancelled && !s->session.write_deadline_ns) {
+        /* What is being shipped goes to its end, but not for ever. */
+        __atomic_store_n(&s->session.write_deadline_ns,
+                         curling_clock_ns() + CURLING_CANCEL_MS * NS_PER_MS,
+                         __ATOMIC_RELAXED);
+    }
+    if (idle_ns > timeout_ms * NS_PER_MS) {
+        return curling_error_set(err, -ETIMEDOUT, "the receiver was not heard "
+                                 "for %" PRIu32 " ms (peer-timeout-ms)",
+                                 timeout_ms);
+    }
+    return 0;
+}
+
+/* ---- Connecting --------------------------------------------------------- */
+
+static int read_welcome(CurlingSender *s, uint64_t *held, CurlingError *err)
+{
+    uint8_t payload[ANSWER_MAX];
+    CurlingHeader header;
+    int ret = recv_answer(s, &header, payload, err);
+
+    if (ret < 0) {
+        return ret;
+    }
+    switch (header.type) {
+    case CURLING_TYPE_WELCOME:
+        break;
+    case CURLING_TYPE_REJECT:
+        ret = curling_get_u32(payload + CURLING_REJECT_KIND) ==
+              CURLING_REJECT_BUSY ? -EBUSY : -ECONNREFUSED;
+        return curling_error_set(err, ret, "the receiver refuses: %.*s",
+                                 (int)(header.length_bytes -
+                                       CURLING_REJECT_TEXT),
+                                 (const char *)payload + CURLING_REJECT_TEXT);
+    case CURLING_TYPE_SUPERSEDED:
+        return note(s, &header, payload, err);
+    default:
+        return curling_error_set(err, -EPROTO, "got %s, expected WELCOME",
+                                 curling_frame_type_name(header.type));
+    }
+    if (memcmp(payload + CURLING_WELCOME_SESSION, s->config.session,
+               CURLING_SESSION_ID_BYTES)) {
+        return curling_error_set(err, -EPROTO,
+                                 "got a WELCOME of another session");
+    }
+    *held = curling_get_u64(payload + CURLING_WELCOME_HELD);
+    curling_session_agree(&s->session,
+                          curling_get_u32(payload +
+                                          CURLING_WELCOME_PEER_TIMEOUT_MS));
+    return 0;
+}
+
+static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
+{
+    CurlingSenderInfo info;
+    int ret;
+
+    curling_sender_query(s, &info);
+    curling_put_u32(s->hello + CURLING_HELLO_HEARTBEAT_MS,
+                    s->session.heartbeat_ms);
+    curling_put_u32(s->hello + CURLING_HELLO_PEER_TIMEOUT_MS,
+                    s->session.peer_timeout_ms);
+    curling_put_u64(s->hello + CURLING_HELLO_COMMITTED, info.received);
+    ret = curling_session_send(&s->session, CURLING_TYPE_HELLO,
+                               CURLING_ROUND_NONE, s->hello, s->hello_bytes,
+                               err);
+    if (ret < 0) {
+        /* The answer may say why it was not read to the end. */
+        CurlingError why;
+        int answer = read_welcome(s, held, &why);
+
+        if (answer == -EBUSY || answer == -ECONNREFUSED) {
+            *err = why;
+            ret = answer;
+        }
+        return ret;
+    }
+    return read_welcome(s, held, err);
+}
+
+int curling_sender_connect(CurlingSender *s, CurlingChannel *channel,
+                           void (*release_fn)(CurlingChannel *channel),
+                           uint64_t *held, CurlingError *err)
+{
+    Connection connection = { .channel = channel, .release = release_fn };
+    int ret;
+
+    curling_sender_disconnect(s);
+    curling_session_init(&s->session, channel, s->config.generation,
+                         s->config.peer_timeout_ms);
+    s->session.max_bandwidth = s->config.max_bandwidth;
+    s->session.tick = tick;
+    s->session.opaque = s;
+    ret = shake_hands(s, held, err);
+    if (ret == 0) {
+        pthread_mutex_lock(&s->lock);
+        s->lost = 0;
+        s->info.connected = true;
+        if (*held != CURLING_ROUND_NONE) {
+            s->info.received = *held;
+        }
+        pthread_mutex_unlock(&s->lock);
+        s->connected = true;
+        if (pthread_create(&s->listener, NULL, listen_to_receiver, s)) {
+            s->connected = false;
+            ret = curling_error_set(err, -ENOMEM, "no thread can be made");
+        }
+    }
+    if (ret < 0) {
+        curling_session_destroy(&s->session);
+        release(&connection);
+        return ret;
+    }
+    /* The receiver serves this one now: the old one says nothing any more. */
+    release(&s->stale);
+    s->connection = connection;
+    return 0;
+}
+
+void curling_sender_disconnect(CurlingSender *s)
+{
+    bool closed_by_peer;
+
+    if (!s->connected) {
+        return;
+    }
+    curling_session_close(&s->session);
+    pthread_join(s->listener, NULL);
+    curling_session_destroy(&s->session);
+    s->connected = false;
+
+    pthread_mutex_lock(&s->lock);
+    s->info.connected = false;
+    closed_by_peer = s->lost == -EPIPE || s->stop_acked;
+    pthread_mutex_unlock(&s->lock);
+    if (!closed_by_peer) {
+        release(&s->stale);
+        s->stale = s->connection;
+        s->connection.channel = NULL;
+    }
+    release(&s->connection);
+}
+
+/* ---- Rounds ------------------------------------------------------------- */
+
+/* Why a send failed is what the listener heard, if it heard anything. */
+static int explain(CurlingSender *s, int ret, CurlingError *err)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->cancelled) {
+        ret = curling_error_set(err, -ECANCELED, "cancelled");
+    } else if (s->lost && s->lost != -ECANCELED) {
+        ret = s->lost;
+        if (err) {
+            *err = s->lost_error;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return ret;
+}
+
+static int not_connected(CurlingError *err)
+{
+    return curling_error_set(err, -EPIPE, "there is no connection");
+}
+
+int curling_sender_begin(CurlingSender *s, const CurlingRound *round,
+                         CurlingError *err)
+{
+    uint8_t begin[CURLING_BEGIN_BYTES];
+    int ret;
+
+    if (!s->connected) {
+        return not_connected(err);
+    }
+    curling_round_get_begin(round, begin);
+    __atomic_store_n(&s->session.round_ns, curling_clock_ns(),
+                     __ATOMIC_RELAXED);
+    ret = curling_session_send(&s->session, CURLING_TYPE_ROUND_BEGIN,
+                               curling_round_number(round), begin,
+                               sizeof(begin), err);
+    return ret < 0 ? explain(s, ret, err) : 0;
+}
+
+int curling_sender_ship(CurlingSender *s, const CurlingRound *round,
+                        CurlingError *err)
+{
+    const uint8_t *span;
+    size_t cursor = 0;
+    size_t len_bytes;
+    int ret;
+
+    if (!s->connected) {
+        return not_connected(err);
+    }
+    while ((span = curling_round_span(round, &cursor, &len_bytes))) {
+        bool cancelled;
+
+        ret = curling_session_send_frames(&s->session, span, len_bytes, err);
+        pthread_mutex_lock(&s->lock);
+        cancelled = s->cancelled;
+        pthread_mutex_unlock(&s->lock);
+        if (ret < 0 || cancelled) {
+            return explain(s, ret, err);
+        }
+    }
+    return 0;
+}
+
+int curling_sender_end(CurlingSender *s, const CurlingRound *round,
+                       CurlingError *err)
+{
+    uint8_t end[CURLING_END_SIZE];
+    int ret;
+
+    if (!s->connected) {
+        return not_connected(err);
+    }
+    curling_round_get_end(round, end);
+    ret = curling_session_send(&s->session, CURLING_TYPE_ROUND_END,
+                               curling_round_number(round), end, sizeof(end),
+                               err);
+    return ret < 0 ? explain(s, ret, err) : 0;
+}
+
+static void wait_until(CurlingSender *s, int64_t deadline_ns)
+{
+    struct timespec until = {
+        .tv_sec = deadline_ns / 1000000000LL,
+        .tv_nsec = deadline_ns % 1000000000LL,
+    };
+
+    pthread_cond_timedwait(&s->cond, &s->lock, &until);
+}
+
+int curling_sender_wait_received(CurlingSender *s, uint64_t number,
+                                 CurlingError *err)
+{
+    int ret = 0;
+
+    pthread_mutex_lock(&s->lock);
+    while ((s->info.received == CURLING_ROUND_NONE ||
+            s->info.received < number) && !s->lost && !s->cancelled) {
+        pthread_cond_wait(&s->cond, &s->lock);
+    }
+    if (s->info.received == CURLING_ROUND_NONE || s->info.received < number) {
+        ret = -EPIPE;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return ret < 0 ? explain(s, ret, err) : 0;
+}
+
+int curling_sender_sleep(CurlingSender *s, int64_t deadline_ns,
+                         CurlingError *err)
+{
+    bool over;
+
+    pthread_mutex_lock(&s->lock);
+    while (!s->kicked && !s->cancelled && !(s->connected && s->lost) &&
+           curling_clock_ns() < deadline_ns) {
+        wait_until(s, deadline_ns);
+    }
+    s->kicked = false;
+    over = s->cancelled || (s->connected && s->lost);
+    pthread_mutex_unlock(&s->lock);
+    return over ? explain(s, -EPIPE, err) : 0;
+}
+
+int curling_sender_stop(CurlingSender *s, uint32_t timeout_ms,
+                        CurlingError *err)
+{
+    int64_t deadline_ns = curling_clock_ns() + timeout_ms * NS_PER_MS;
+    int ret;
+
+    if (!s->connected) {
+        return not_connected(err);
+    }
+    ret = curling_session_send(&s->session, CURLING_TYPE_STOP,
+                               CURLING_ROUND_NONE, NULL, 0, err);
+    if (ret < 0) {
+        return ret;
+    }
+    pthread_mutex_lock(&s->lock);
+    while (!s->stop_acked && !s->lost && curling_clock_ns() < deadline_ns) {
+        wait_until(s, deadline_ns);
+    }
+    if (!s->stop_acked) {
+        ret = curling_error_set(err, s->lost ? s->lost : -ETIMEDOUT,
+                                "STOP was not acknowledged: %s",
+                                s->lost ? s->lost_error.text : "no answer");
+    }
+    pthread_mutex_unlock(&s->lock);
+    return ret;
+}

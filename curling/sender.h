@@ -1,0 +1,121 @@
+/*
+ * The sender's end of a session: ships rounds and knows what became of them
+ *
+ * Threads: all functions belong to the one thread that captures rounds,
+ * except curling_sender_kick(), curling_sender_set() and
+ * curling_sender_query(), which any thread may call.  A thread of its own
+ * hears the receiver and beats.
+ *
+ * A session may span several connections: after one was lost,
+ * curling_sender_connect() on a new channel takes it up again.
+ *
+ * Copyright the Curling authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef CURLING_SENDER_H
+#define CURLING_SENDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "channel.h"
+#include "error.h"
+#include "round.h"
+#include "wire.h"
+
+typedef struct CurlingSender CurlingSender;
+
+typedef struct CurlingSenderConfig {
+    uint8_t session[CURLING_SESSION_ID_BYTES];  /* random */
+    uint32_t generation;
+    const char *description;    /* "key=value\n" lines; copied */
+    uint32_t peer_timeout_ms;
+    uint64_t max_bandwidth;     /* bytes per second; 0: unlimited */
+} CurlingSenderConfig;
+
+typedef struct CurlingSenderInfo {
+    bool connected;
+    uint64_t received;          /* last round RECEIVED, or none */
+    int64_t received_ns;        /* when */
+    uint64_t applied;           /* last round APPLIED, or none */
+    uint64_t apply_us;          /* what that took the receiver */
+} CurlingSenderInfo;
+
+/* Copies @config; NULL without memory.  Not connected yet. */
+CurlingSender *curling_sender_new(const CurlingSenderConfig *config);
+
+/* Disconnects, releases channels and frees.  Takes NULL. */
+void curling_sender_free(CurlingSender *sender);
+
+/*
+ * Say HELLO over @channel (taken: @release(@channel) is called when it is
+ * needed no more, also on failure) and hear WELCOME; blocks for
+ * CURLING_HANDSHAKE_MS at most, less after curling_sender_kick(true).
+ * *@held: the receiver's last whole round of this session, or none.
+ *
+ * Returns 0; -ECONNREFUSED for a REJECT that is final, -EBUSY for one that
+ * is not; -ESTALE when the receiver took over: the guest runs there;
+ * -ETIMEDOUT; -EPROTO; -EPIPE; -ECANCELED.
+ */
+int curling_sender_connect(CurlingSender *sender, CurlingChannel *channel,
+                           void (*release)(CurlingChannel *channel),
+                           uint64_t *held, CurlingError *err);
+
+/*
+ * Leave the connection, not the session.  The descriptor of one that the
+ * peer did not close stays open until the next curling_sender_connect() or
+ * curling_sender_free(): closing it would look like a death.
+ */
+void curling_sender_disconnect(CurlingSender *sender);
+
+/*
+ * Ship a round: ROUND_BEGIN at its start, its finished frames, and ROUND_END
+ * if it is SEALED.  A round that is OPEN is shipped in parts: call
+ * curling_round_finish_frames() before and curling_round_drop_frames() after.
+ * Blocks as long as the receiver lives and reads nothing.
+ * Returns 0, or what ended the connection (as curling_sender_wait()).
+ */
+int curling_sender_begin(CurlingSender *sender, const CurlingRound *round,
+                         CurlingError *err);
+int curling_sender_ship(CurlingSender *sender, const CurlingRound *round,
+                        CurlingError *err);
+int curling_sender_end(CurlingSender *sender, const CurlingRound *round,
+                       CurlingError *err);
+
+/*
+ * Wait until round @number is RECEIVED.
+ * Returns 0; -EPIPE closed by the peer; -ETIMEDOUT silent for peer-timeout-ms;
+ * -EREMOTEIO the receiver said FAILED (its text in @err); -ESTALE;
+ * -EPROTO; -ECANCELED after curling_sender_kick(true).
+ */
+int curling_sender_wait_received(CurlingSender *sender, uint64_t number,
+                                 CurlingError *err);
+
+/*
+ * Sleep until @deadline_ns, a kick, or the end of the connection.
+ * Returns 0, or as curling_sender_wait_received().
+ */
+int curling_sender_sleep(CurlingSender *sender, int64_t deadline_ns,
+                         CurlingError *err);
+
+/*
+ * End the session: STOP, and wait for its acknowledgement, @timeout_ms at
+ * most.  Returns 0, -ETIMEDOUT, or what ended the connection before.
+ */
+int curling_sender_stop(CurlingSender *sender, uint32_t timeout_ms,
+                        CurlingError *err);
+
+/*
+ * Wake who sleeps.  @cancel: also make what is under way and what comes
+ * return -ECANCELED, curling_sender_stop() excepted.
+ */
+void curling_sender_kick(CurlingSender *sender, bool cancel);
+
+/* Settings that may change at any time. */
+void curling_sender_set(CurlingSender *sender, uint32_t peer_timeout_ms,
+                        uint64_t max_bandwidth);
+
+void curling_sender_query(CurlingSender *sender, CurlingSenderInfo *info);
+
+#endif

@@ -1,0 +1,355 @@
+/*
+ * One connection between a sender and a receiver
+ *
+ * Copyright the Curling authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "session.h"
+
+#define NS_PER_MS 1000000LL
+#define NS_PER_S 1000000000LL
+
+/* A paced write goes out in pieces of this size, so that it stays even. */
+#define PACE_BYTES 65536
+
+static uint32_t heartbeat_for(uint32_t peer_timeout_ms)
+{
+    uint32_t beat_ms = peer_timeout_ms / 4;
+
+    return beat_ms ? beat_ms : 1;
+}
+
+void curling_session_init(CurlingSession *session, CurlingChannel *channel,
+                          uint32_t generation, uint32_t peer_timeout_ms)
+{
+    memset(session, 0, sizeof(*session));
+    session->channel = channel;
+    session->generation = generation;
+    session->peer_timeout_ms = peer_timeout_ms;
+    session->heartbeat_ms = heartbeat_for(peer_timeout_ms);
+    session->heard_ns = curling_clock_ns();
+    session->sent_ns = session->heard_ns;
+    session->round_ns = session->heard_ns;
+    session->ticked_ns = session->heard_ns;
+    pthread_mutex_init(&session->write_lock, NULL);
+}
+
+void curling_session_destroy(CurlingSession *session)
+{
+    pthread_mutex_destroy(&session->write_lock);
+}
+
+void curling_session_agree(CurlingSession *session, uint32_t peer_timeout_ms)
+{
+    uint32_t own_ms = __atomic_load_n(&session->peer_timeout_ms,
+                                      __ATOMIC_RELAXED);
+    uint32_t shorter_ms = own_ms < peer_timeout_ms ? own_ms : peer_timeout_ms;
+
+    __atomic_store_n(&session->heartbeat_ms, heartbeat_for(shorter_ms),
+                     __ATOMIC_RELAXED);
+}
+
+void curling_session_close(CurlingSession *session)
+{
+    __atomic_store_n(&session->closed, true, __ATOMIC_RELEASE);
+}
+
+static bool is_closed(const CurlingSession *session)
+{
+    return __atomic_load_n(&session->closed, __ATOMIC_ACQUIRE);
+}
+
+static int closed_error(CurlingError *err)
+{
+    return curling_error_set(err, -ECANCELED, "the connection was closed");
+}
+
+/* Called with write_lock held. */
+static void pace_locked(CurlingSession *session, size_t len_bytes)
+{
+    uint64_t rate = __atomic_load_n(&session->max_bandwidth, __ATOMIC_RELAXED);
+    int64_t now_ns = curling_clock_ns();
+    struct timespec until;
+
+    if (!rate) {
+        session->paced_until_ns = 0;
+        return;
+    }
+    if (session->paced_until_ns < now_ns) {
+        session->paced_until_ns = now_ns;
+    }
+    session->paced_until_ns += (int64_t)((double)len_bytes * NS_PER_S / rate);
+    while (session->paced_until_ns > now_ns && !is_closed(session)) {
+        /* Short naps: a close must not wait for a slow pace. */
+        int64_t nap_ns = session->paced_until_ns - now_ns;
+
+        if (nap_ns > CURLING_CHANNEL_TICK_MS * NS_PER_MS) {
+            nap_ns = CURLING_CHANNEL_TICK_MS * NS_PER_MS;
+        }
+        until.tv_sec = 0;
+        until.tv_nsec = nap_ns;
+        nanosleep(&until, NULL);
+        now_ns = curling_clock_ns();
+    }
+}
+
+/* Called with write_lock held. */
+static int write_locked(CurlingSession *session, const uint8_t *data,
+                        size_t len_bytes, CurlingError *err)
+{
+    bool paced = __atomic_load_n(&session->max_bandwidth, __ATOMIC_RELAXED);
+
+    while (len_bytes) {
+        size_t want = paced && len_bytes > PACE_BYTES ? PACE_BYTES : len_bytes;
+        ssize_t done;
+
+        if (is_closed(session)) {
+            return closed_error(err);
+        }
+        done = session->channel->write(session->channel->opaque, data, want);
+        if (done == -EAGAIN || done == -EINTR) {
+            int64_t deadline_ns = __atomic_load_n(&session->write_deadline_ns,
+                                                  __ATOMIC_RELAXED);
+
+            if (deadline_ns && curling_clock_ns() > deadline_ns) {
+                return curling_error_set(err, -ETIMEDOUT,
+                                         "the peer reads nothing");
+            }
+            continue;
+        }
+        if (done == -ECONNRESET || done == -EPIPE) {
+            return curling_error_set(err, -EPIPE,
+                                     "the peer closed the connection");
+        }
+        if (done < 0) {
+            return curling_error_set(err, (int)done, "writing failed: %s",
+                                     strerror((int)-done));
+        }
+        data += done;
+        len_bytes -= (size_t)done;
+        __atomic_store_n(&session->sent_ns, curling_clock_ns(),
+                         __ATOMIC_RELAXED);
+        if (paced) {
+            pace_locked(session, (size_t)done);
+        }
+    }
+    return 0;
+}
+
+int curling_session_send_frames(CurlingSession *session, const uint8_t *frames,
+                                size_t len_bytes, CurlingError *err)
+{
+    int ret;
+
+    pthread_mutex_lock(&session->write_lock);
+    ret = write_locked(session, frames, len_bytes, err);
+    pthread_mutex_unlock(&session->write_lock);
+    return ret;
+}
+
+int curling_session_send(CurlingSession *session, uint8_t type,
+                         uint64_t round, const void *payload,
+                         size_t len_bytes, CurlingError *err)
+{
+    uint8_t small[CURLING_HEADER_BYTES + 64];
+    uint8_t *wire = small;
+    CurlingHeader header = {
+        .type = type,
+        .flags = type == CURLING_TYPE_HEARTBEAT ? CURLING_FLAG_OPTIONAL : 0,
+        .generation = session->generation,
+        .round = round,
+    };
+    int ret;
+
+    if (len_bytes > sizeof(small) - CURLING_HEADER_BYTES) {
+        wire = malloc(CURLING_HEADER_BYTES + len_bytes);
+        if (!wire) {
+            return curling_error_set(err, -ENOMEM, "no memory for a frame");
+        }
+    }
+    ret = curling_session_send_frames(session, wire,
+                                      curling_frame_build(&header, payload,
+                                                          len_bytes, wire),
+                                      err);
+    if (wire != small) {
+        free(wire);
+    }
+    return ret;
+}
+
+/*
+ * A beat is sent only where nothing else is being sent: the bytes of a round
+ * are a sign of life as good as any.
+ */
+void curling_session_beat(CurlingSession *session)
+{
+    int64_t now_ns = curling_clock_ns();
+    uint8_t wire[CURLING_HEADER_BYTES + CURLING_HEARTBEAT_BYTES];
+    uint8_t payload[CURLING_HEARTBEAT_BYTES];
+    uint32_t beat_ms = __atomic_load_n(&session->heartbeat_ms,
+                                       __ATOMIC_RELAXED);
+    int64_t sent_ns = __atomic_load_n(&session->sent_ns, __ATOMIC_RELAXED);
+    int64_t age_ms;
+    CurlingHeader header = {
+        .type = CURLING_TYPE_HEARTBEAT,
+        .flags = CURLING_FLAG_OPTIONAL,
+        .generation = session->generation,
+        .round = CURLING_ROUND_NONE,
+    };
+
+    /* Half a tick early rather than a tick late. */
+    if (now_ns - sent_ns + CURLING_CHANNEL_TICK_MS * NS_PER_MS / 2 <
+        beat_ms * NS_PER_MS) {
+        return;
+    }
+    if (pthread_mutex_trylock(&session->write_lock)) {
+        return;
+    }
+    age_ms = (now_ns - __atomic_load_n(&session->round_ns, __ATOMIC_RELAXED)) /
+             NS_PER_MS;
+    curling_put_u32(payload + CURLING_HEARTBEAT_INTERVAL_MS, beat_ms);
+    curling_put_u32(payload + CURLING_HEARTBEAT_ROUND_AGE_MS,
+                    age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms);
+    /* A write error is seen by whoever reads or sends next. */
+    write_locked(session, wire,
+                 curling_frame_build(&header, payload, sizeof(payload), wire),
+                 NULL);
+    pthread_mutex_unlock(&session->write_lock);
+}
+
+static int housekeep(CurlingSession *session, CurlingError *err)
+{
+    int64_t now_ns = curling_clock_ns();
+    int64_t timeout_ns = NS_PER_MS * __atomic_load_n(&session->peer_timeout_ms,
+                                                     __ATOMIC_RELAXED);
+    int64_t gap_ns = now_ns - session->ticked_ns;
+
+    session->ticked_ns = now_ns;
+    if (is_closed(session)) {
+        return closed_error(err);
+    }
+    /*
+     * Who slept must not blame its peer: what the peer said meanwhile is
+     * still in the socket.
+     */
+    if (gap_ns > timeout_ns / 2) {
+        __atomic_store_n(&session->heard_ns, now_ns, __ATOMIC_RELAXED);
+    }
+    curling_session_beat(session);
+    if (!session->tick) {
+        return 0;
+    }
+    return session->tick(session->opaque,
+                         now_ns - __atomic_load_n(&session->heard_ns,
+                                                  __ATOMIC_RELAXED), err);
+}
+
+static int read_full(CurlingSession *session, void *to, size_t len_bytes,
+                     CurlingError *err)
+{
+    uint8_t *at = to;
+
+    while (len_bytes) {
+        ssize_t done;
+        int64_t now_ns;
+        int ret = 0;
+
+        if (is_closed(session)) {
+            return closed_error(err);
+        }
+        done = session->channel->read(session->channel->opaque, at, len_bytes);
+        if (done == -EINTR) {
+            continue;
+        }
+        if (done > 0) {
+            at += done;
+            len_bytes -= (size_t)done;
+            now_ns = curling_clock_ns();
+            __atomic_store_n(&session->heard_ns, now_ns, __ATOMIC_RELAXED);
+            /* A stream that never pauses must not keep us from beating. */
+            if (now_ns - session->ticked_ns >
+                CURLING_CHANNEL_TICK_MS * NS_PER_MS) {
+                ret = housekeep(session, err);
+            }
+        } else if (done == -EAGAIN) {
+            ret = housekeep(session, err);
+        } else if (done == 0 || done == -ECONNRESET || done == -EPIPE) {
+            return curling_error_set(err, -EPIPE, done == 0 ?
+                                     "the peer closed the connection" :
+                                     "the connection was reset");
+        } else {
+            return curling_error_set(err, (int)done, "reading failed: %s",
+                                     strerror((int)-done));
+        }
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+int curling_session_recv_payload(CurlingSession *session,
+                                 const CurlingHeader *header, void *payload,
+                                 CurlingError *err)
+{
+    int ret = read_full(session, payload, header->length_bytes, err);
+
+    if (ret < 0) {
+        return ret;
+    }
+    return curling_frame_check_payload(header, payload, err);
+}
+
+/* Read and drop the payload of a frame that nobody needs. */
+static int skip_payload(CurlingSession *session, const CurlingHeader *header,
+                        CurlingError *err)
+{
+    uint8_t waste[4096];
+    size_t left = header->length_bytes;
+
+    while (left) {
+        size_t len = left < sizeof(waste) ? left : sizeof(waste);
+        int ret = read_full(session, waste, len, err);
+
+        if (ret < 0) {
+            return ret;
+        }
+        left -= len;
+    }
+    return 0;
+}
+
+int curling_session_recv(CurlingSession *session, CurlingHeader *header,
+                         CurlingError *err)
+{
+    uint8_t wire[CURLING_HEADER_BYTES];
+    int ret;
+
+    for (;;) {
+        ret = read_full(session, wire, sizeof(wire), err);
+        if (ret < 0) {
+            return ret;
+        }
+        ret = curling_frame_decode(wire, header, err);
+        if (ret < 0) {
+            return ret;
+        }
+        ret = curling_frame_check_type(header, err);
+        if (ret < 0) {
+            return ret;
+        }
+        if (ret == 0 && header->type != CURLING_TYPE_HEARTBEAT) {
+            return 0;
+        }
+        ret = skip_payload(session, header, err);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+}

@@ -1,0 +1,431 @@
+/*
+ * /init of the test guest: notices a torn, stale or mixed-up memory image
+ *
+ * The guest's working set is cut into one part per worker, a thread pinned
+ * to its own vCPU.  Every tick a worker verifies pages of its part, writes
+ * the next ones in round-robin order and counts on.  The content of a page is
+ * a pure function of worker, page number and stamp, and the stamp which a
+ * page must carry follows from the worker's counter alone, so a page that is
+ * too old, too new, half one and half the other or in the wrong place is
+ * seen.  Checked each tick: whatever the tick before wrote, and a window that
+ * has slid over the whole part once in curling.verify milliseconds.
+ *
+ * The workers meet at the end of each tick, then worker 0 prints
+ *     count N ok
+ * to the first serial port; a vCPU that was lost stops the count.  After a
+ * mismatch, and for ever:
+ *     BAD worker W page P want S got S2 ...
+ *     count N BAD
+ *
+ * On the kernel's command line:
+ *     curling.mb=N        working set in MiB (16)
+ *     curling.tick=MS     length of a tick (100)
+ *     curling.pages=N     pages written per tick, by all workers (200)
+ *     curling.workers=N   (one per vCPU)
+ *     curling.verify=MS   time in which every page is verified once (2000)
+ *     curling.beat=1      and a '.' to the second serial port every 2 ms
+ *
+ * Copyright the Curling authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/sysinfo.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE_BYTES      4096
+#define PAGE_WORDS      (PAGE_BYTES / sizeof(uint64_t))
+#define WORD_STAMP      0
+#define WORD_PLACE      1
+#define WORD_PATTERN    2               /* the first of the rest */
+#define WORD_STEP       0x9e3779b97f4a7c15ULL
+
+#define WORKERS_MAX     64
+#define BAD_LINES_MAX   10              /* per worker */
+#define BEAT_NS         2000000
+
+typedef struct Worker {
+    unsigned index;
+    uint64_t *part;                     /* its pages */
+    uint64_t pages;                     /* how many */
+    uint64_t per_tick;                  /* pages written each tick */
+    uint64_t window;                    /* pages verified each tick */
+    unsigned bad_lines;
+} Worker;
+
+/* Constant once the workers run */
+static struct {
+    unsigned mb, tick_ms, pages, workers, verify_ms, beat;
+} option = {
+    .mb = 16, .tick_ms = 100, .pages = 200, .verify_ms = 2000,
+};
+static int serial_fd;
+
+static Worker worker[WORKERS_MAX];
+static pthread_barrier_t tick_done;
+static atomic_bool bad;
+
+/* One write per line, so that the lines of several workers do not mix. */
+static void say(const char *format, ...)
+{
+    char line[200];
+    const char *at = line;
+    va_list args;
+    int len;
+
+    va_start(args, format);
+    len = vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    if (len >= (int)sizeof(line)) {
+        len = sizeof(line) - 1;
+    }
+    while (len > 0) {
+        ssize_t done = write(serial_fd, at, len);
+
+        if (done < 0 && errno != EINTR) {
+            return;
+        }
+        if (done > 0) {
+            at += done;
+            len -= done;
+        }
+    }
+}
+
+/* The first process must not exit. */
+static void give_up(const char *what)
+{
+    say("curling-guest error: %s: %s\n", what, strerror(errno));
+    for (;;) {
+        pause();
+    }
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+static void sleep_ns(uint64_t ns)
+{
+    struct timespec t = { ns / 1000000000, ns % 1000000000 };
+
+    nanosleep(&t, NULL);
+}
+
+/*
+ * Sleep until *next, then move it on.  After a freeze neither a burst of
+ * missed ticks nor, whatever the clock did, a long silence.
+ */
+static void wait_tick(uint64_t *next, uint64_t tick_ns)
+{
+    uint64_t now = now_ns();
+
+    if (*next > now) {
+        sleep_ns(*next - now < tick_ns ? *next - now : tick_ns);
+    } else if (now - *next > tick_ns) {
+        *next = now;
+    }
+    *next += tick_ns;
+    if (*next > now + 2 * tick_ns) {
+        *next = now + 2 * tick_ns;
+    }
+}
+
+static int open_serial(const char *path)
+{
+    struct termios mode;
+    int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+    if (fd >= 0 && tcgetattr(fd, &mode) == 0) {
+        cfmakeraw(&mode);
+        tcsetattr(fd, TCSANOW, &mode);
+    }
+    return fd;
+}
+
+/* What the pages hold */
+
+static uint64_t place_of(unsigned index, uint64_t page)
+{
+    return (uint64_t)(index + 1) << 32 | page;
+}
+
+static uint64_t pattern_of(uint64_t place, uint64_t stamp)
+{
+    uint64_t x = (place ^ stamp * WORD_STEP) * 0xff51afd7ed558ccdULL;
+
+    x ^= x >> 32;
+    x *= 0xc4ceb9fe1a85ec53ULL;
+    return x ^ x >> 29;
+}
+
+static void page_write(uint64_t *word, uint64_t place, uint64_t stamp)
+{
+    uint64_t value = pattern_of(place, stamp);
+
+    word[WORD_STAMP] = stamp;
+    word[WORD_PLACE] = place;
+    for (unsigned i = WORD_PATTERN; i < PAGE_WORDS; i++) {
+        word[i] = value;
+        value += WORD_STEP;
+    }
+}
+
+static bool page_is(const uint64_t *word, uint64_t place, uint64_t stamp)
+{
+    uint64_t value = pattern_of(place, stamp);
+    uint64_t differ;
+
+    differ = (word[WORD_STAMP] ^ stamp) | (word[WORD_PLACE] ^ place);
+    for (unsigned i = WORD_PATTERN; i < PAGE_WORDS; i++) {
+        differ |= word[i] ^ value;
+        value += WORD_STEP;
+    }
+    return differ == 0;
+}
+
+/*
+ * The write with number w (from 0) goes to page w modulo pages and stamps it
+ * w + 1; the first fill stamped all pages 0.  So after @written writes:
+ */
+static uint64_t stamp_of(const Worker *w, uint64_t page, uint64_t written)
+{
+    if (written <= page) {
+        return 0;
+    }
+    return page + (written - 1 - page) / w->pages * w->pages + 1;
+}
+
+static const char *what_is_wrong(const uint64_t *word, uint64_t place,
+                                 uint64_t stamp)
+{
+    uint64_t any = 0;
+
+    for (unsigned i = 0; i < PAGE_WORDS; i++) {
+        any |= word[i];
+    }
+    if (any == 0) {
+        return "zero";
+    }
+    if (!page_is(word, word[WORD_PLACE], word[WORD_STAMP])) {
+        return "torn";
+    }
+    if (word[WORD_PLACE] != place) {
+        return "misplaced";
+    }
+    return word[WORD_STAMP] < stamp ? "old" : "new";
+}
+
+static void verify(Worker *w, uint64_t page, uint64_t written)
+{
+    const uint64_t *word = w->part + page * PAGE_WORDS;
+    uint64_t place = place_of(w->index, page);
+    uint64_t stamp = stamp_of(w, page, written);
+
+    if (page_is(word, place, stamp)) {
+        return;
+    }
+    atomic_store(&bad, true);
+    if (w->bad_lines++ < BAD_LINES_MAX) {
+        say("BAD worker %u page %llu want %llu got %llu (%s, place %llx, "
+            "written %llu)\n", w->index, (unsigned long long)page,
+            (unsigned long long)stamp, (unsigned long long)word[WORD_STAMP],
+            what_is_wrong(word, place, stamp),
+            (unsigned long long)word[WORD_PLACE],
+            (unsigned long long)written);
+    }
+}
+
+static void *work(void *opaque)
+{
+    Worker *w = opaque;
+    uint64_t tick_ns = option.tick_ms * 1000000ULL;
+    uint64_t count = 0, written = 0, window_at = 0, next;
+    uint64_t recent = w->per_tick < w->pages ? w->per_tick : w->pages;
+    cpu_set_t cpus;
+
+    CPU_ZERO(&cpus);
+    CPU_SET(w->index % get_nprocs(), &cpus);
+    sched_setaffinity(0, sizeof(cpus), &cpus);
+
+    for (uint64_t page = 0; page < w->pages; page++) {
+        page_write(w->part + page * PAGE_WORDS, place_of(w->index, page), 0);
+    }
+    pthread_barrier_wait(&tick_done);
+    if (w->index == 0) {
+        say("curling-guest ready ws=%uMiB workers=%u tick=%ums\n",
+            option.mb, option.workers, option.tick_ms);
+    }
+
+    next = now_ns();
+    for (;;) {
+        wait_tick(&next, tick_ns);
+        for (uint64_t i = 1; i <= recent && i <= written; i++) {
+            verify(w, (written - i) % w->pages, written);
+        }
+        for (uint64_t i = 0; i < w->window; i++) {
+            verify(w, window_at, written);
+            window_at = (window_at + 1) % w->pages;
+        }
+        for (uint64_t i = 0; i < w->per_tick; i++) {
+            uint64_t page = written % w->pages;
+
+            written++;
+            page_write(w->part + page * PAGE_WORDS,
+                       place_of(w->index, page), written);
+        }
+        count++;
+        pthread_barrier_wait(&tick_done);
+        if (w->index == 0) {
+            say("count %llu %s\n", (unsigned long long)count,
+                atomic_load(&bad) ? "BAD" : "ok");
+        }
+    }
+    return NULL;
+}
+
+static void *beat(void *opaque)
+{
+    int fd = open_serial("/dev/ttyS1");
+    uint64_t next = now_ns();
+
+    (void)opaque;
+    while (fd >= 0) {
+        wait_tick(&next, BEAT_NS);
+        if (write(fd, ".", 1) < 0 && errno != EINTR) {
+            close(fd);                  /* no such port */
+            fd = -1;
+        }
+    }
+    return NULL;
+}
+
+static void read_options(void)
+{
+    static const struct {
+        const char *name;
+        unsigned *value;
+    } known[] = {
+        { "curling.mb=", &option.mb },
+        { "curling.tick=", &option.tick_ms },
+        { "curling.pages=", &option.pages },
+        { "curling.workers=", &option.workers },
+        { "curling.verify=", &option.verify_ms },
+        { "curling.beat=", &option.beat },
+    };
+    char line[4096];
+    char *save, *token;
+    int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+    ssize_t len = read(fd, line, sizeof(line) - 1);
+
+    close(fd);
+    line[len > 0 ? len : 0] = '\0';
+    for (token = strtok_r(line, " \n", &save); token;
+         token = strtok_r(NULL, " \n", &save)) {
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+            size_t name_len = strlen(known[i].name);
+
+            if (strncmp(token, known[i].name, name_len) == 0) {
+                *known[i].value = strtoul(token + name_len, NULL, 10);
+            }
+        }
+    }
+    if (option.workers == 0) {
+        option.workers = get_nprocs();
+    }
+    if (option.workers > WORKERS_MAX) {
+        option.workers = WORKERS_MAX;
+    }
+    if (option.mb == 0) {
+        option.mb = 1;
+    }
+    if (option.tick_ms == 0) {
+        option.tick_ms = 1;
+    }
+    if (option.verify_ms < option.tick_ms) {
+        option.verify_ms = option.tick_ms;
+    }
+}
+
+static void map_working_set(void)
+{
+    size_t bytes = (size_t)option.mb << 20;
+    uint64_t pages = bytes / PAGE_BYTES / option.workers;
+    struct sysinfo info;
+    uint64_t *set;
+
+    if (sysinfo(&info) == 0 &&
+        (uint64_t)info.freeram * info.mem_unit < bytes + (8 << 20)) {
+        errno = ENOMEM;
+        give_up("curling.mb is more than this guest has");
+    }
+    set = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (set == MAP_FAILED) {
+        give_up("mmap");
+    }
+    for (unsigned i = 0; i < option.workers; i++) {
+        Worker *w = &worker[i];
+
+        w->index = i;
+        w->part = set + i * pages * PAGE_WORDS;
+        w->pages = pages;
+        w->per_tick = option.pages / option.workers +
+                      (i < option.pages % option.workers);
+        w->window = (pages * option.tick_ms + option.verify_ms - 1) /
+                    option.verify_ms;
+    }
+}
+
+static void start(void *(*run)(void *), void *opaque)
+{
+    pthread_t thread;
+
+    errno = pthread_create(&thread, NULL, run, opaque);
+    if (errno) {
+        give_up("pthread_create");
+    }
+}
+
+int main(void)
+{
+    mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+    mount("proc", "/proc", "proc", 0, NULL);
+    serial_fd = open_serial("/dev/ttyS0");
+    if (serial_fd < 0) {
+        serial_fd = STDOUT_FILENO;
+    }
+    klogctl(8, NULL, 1);        /* the kernel's words would cut our lines */
+
+    read_options();
+    map_working_set();
+    pthread_barrier_init(&tick_done, NULL, option.workers);
+    if (option.beat) {
+        start(beat, NULL);
+    }
+    for (unsigned i = 1; i < option.workers; i++) {
+        start(work, &worker[i]);
+    }
+    work(&worker[0]);
+    return 0;
+}
