@@ -30,8 +30,11 @@ LIB_SOURCES = \
 
 # Programs of cmocka: tests/NAME.c, linked with the library
 UNIT_TESTS = \
+	test-channel \
 	test-crc32c \
 	test-frame \
+	test-ram \
+	test-round \
 	test-stats
 
 SHELL_SCRIPTS = \
@@ -51,11 +54,11 @@ WERROR_FLAGS = -Werror
 endif
 
 WARNINGS = -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes \
-	-Wold-style-definition -Wshadow -Wundef -Wvla -Wformat=2 \
+	-Wold-style-definition -Wshadow -Wundef -Wvla -Wformat-security \
 	-Wwrite-strings
 
 # The author's flags, then the user's: both are kept apart.
-NEEDED_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -pthread $(WARNINGS) \
+NEEDED_CFLAGS = -std=gnu11 -D_GNU_SOURCE= -fPIC -pthread $(WARNINGS) \
 	$(SANITIZE)
 NEEDED_LDFLAGS = -pthread $(SANITIZE)
 TEST_CFLAGS = -iquote curling -Ibuild/include
@@ -75,7 +78,7 @@ LIB = $(BUILD)/lib/libcurling.a
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/obj/curling/%.o)
 UNIT_PROGRAMS = $(UNIT_TESTS:%=$(BUILD)/tests/%)
 UNIT_PASSED = $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.passed)
-INITRAMFS = build/guest/initramfs.cpio.gz
+GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -95,8 +98,8 @@ unit: $(UNIT_PASSED)
 qemu: lib
 	+$(Q)scripts/qemu-build
 
-## The guest of demo and tests: a kernel and an initramfs
-guest: $(INITRAMFS)
+## The guests of demo and tests: a kernel with an initramfs, a boot sector
+guest: $(GUESTS)
 	$(Q)scripts/qemu-fetch kernel
 
 ## A guest outlives its sender: installs what is missing, builds, shows it
@@ -230,10 +233,16 @@ $(BUILD)/obj/tests/test-lib-symbols.passed: tests/test-lib-symbols.sh $(LIB)
 	$(Q)CC='$(CC)' $< $(LIB) > /dev/null
 	$(Q)touch $@
 
-$(INITRAMFS): tests/guest/mkinitramfs tests/guest/init.c
+build/guest/initramfs.cpio.gz: tests/guest/mkinitramfs tests/guest/init.c
 	$(step) GEN $@
 	$(Q)mkdir -p $(@D)
 	$(Q)CC='$(CC)' $< $@
+
+build/guest/boot-sector: tests/guest/boot-sector.S
+	$(step) GEN $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -m32 -nostdlib -static -no-pie -Wl,--build-id=none \
+		-Wl,-Ttext=0x7c00,-e0x7c00,--oformat=binary -o $@ $<
 
 FORCE:
 

@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -35,6 +36,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -47,6 +49,7 @@
 #define QUEUE_BYTES_DELAYED     (64 * 1024 * 1024)
 #define COALESCE_NS             500000
 #define LINGER_NS               2000000000      /* of a connection cut */
+#define LINGER_STEP_NS          1000000
 #define CONNECTIONS_MAX         64
 #define CLIENTS_MAX             8
 #define READS_MAX               8       /* at a time, of one socket */
@@ -84,7 +87,7 @@ static const char usage[] =
 "log, or any; nth counts from 1.\n"
 "\n"
 "ACTION:\n"
-"  cut                 close both sockets in order (FIN)\n"
+"  cut                 close both sockets, as a process that ends\n"
 "  reset               close both sockets at once (RST)\n"
 "  stall[-forward|-back]  forward nothing more, keep the sockets open; with\n"
 "                      now: of later connections, too\n"
@@ -136,7 +139,7 @@ typedef struct Connection {
     unsigned number;
     bool connecting;
     bool broken;                /* by an error: end it with RST */
-    uint64_t linger_until_ns;   /* cut: discard until then; 0: not */
+    uint64_t linger_until_ns;   /* cut: close it then at last; 0: not */
     Direction direction[2];
 } Connection;
 
@@ -527,18 +530,26 @@ static void connection_free(Connection *c, bool reset)
               c->direction[BACK].forwarded);
 }
 
+/*
+ * FIN behind what was forwarded.  The close, which is RST to a side that
+ * still writes, waits until all of that has arrived.
+ */
 static void connection_cut(Connection *c)
 {
-    /*
-     * Closed now, with bytes still unread, they would send RST: send FIN,
-     * and read on for a while.
-     */
     for (int i = 0; i < 2; i++) {
         queue_clear(&c->direction[i]);
-        c->direction[i].done = true;
+        c->direction[i].done = c->direction[i].ended = true;
         shutdown(c->fd[i], SHUT_WR);
     }
     c->linger_until_ns = now_ns() + LINGER_NS;
+}
+
+/* Has the other side's kernel, or process if local, all that we wrote? */
+static bool all_arrived(int fd)
+{
+    int bytes = 0;
+
+    return ioctl(fd, SIOCOUTQ, &bytes) < 0 || bytes == 0;
 }
 
 static void connection_accept(void)
@@ -1005,11 +1016,14 @@ static void connection_run(Connection *c)
     if (c->fd[0] < 0) {
         return;
     }
-    /* What one side broke off is over for the other when it has heard all */
-    if ((d[0].ended && d[0].done && d[1].ended && d[1].done) ||
-        (c->broken && d[0].done && d[1].done) ||
-        (c->linger_until_ns && proxy.turn_ns >= c->linger_until_ns)) {
-        connection_free(c, c->broken && !c->linger_until_ns);
+    if (c->linger_until_ns) {
+        if ((all_arrived(c->fd[0]) && all_arrived(c->fd[1])) ||
+            proxy.turn_ns >= c->linger_until_ns) {
+            connection_free(c, false);
+        }
+    } else if (d[0].done && d[1].done &&
+               (c->broken || (d[0].ended && d[1].ended))) {
+        connection_free(c, c->broken);
     }
 }
 
@@ -1284,7 +1298,7 @@ static void connection_poll(const Connection *c, struct pollfd p[2],
         }
     }
     if (c->linger_until_ns) {
-        earlier(wake_ns, c->linger_until_ns);
+        earlier(wake_ns, proxy.turn_ns + LINGER_STEP_NS);
     }
     set_poll(&p[0], c->fd[0], events[0]);
     set_poll(&p[1], c->fd[1], events[1]);

@@ -23,6 +23,7 @@
  *     curling.pages=N     pages written per tick, by all workers (200)
  *     curling.workers=N   (one per vCPU)
  *     curling.verify=MS   time in which every page is verified once (2000)
+ *     curling.screen=1    the same lines on the screen
  *     curling.beat=1      and a '.' to the second serial port every 2 ms
  *
  * Copyright the Curling authors
@@ -71,21 +72,36 @@ typedef struct Worker {
 
 /* Constant once the workers run */
 static struct {
-    unsigned mb, tick_ms, pages, workers, verify_ms, beat;
+    unsigned mb, tick_ms, pages, workers, verify_ms, beat, screen;
 } option = {
     .mb = 16, .tick_ms = 100, .pages = 200, .verify_ms = 2000,
 };
 static int serial_fd;
+static int screen_fd;
 
 static Worker worker[WORKERS_MAX];
 static pthread_barrier_t tick_done;
 static atomic_bool bad;
 
+static void write_all(int fd, const char *at, int len)
+{
+    while (len > 0) {
+        ssize_t done = write(fd, at, len);
+
+        if (done < 0 && errno != EINTR) {
+            return;
+        }
+        if (done > 0) {
+            at += done;
+            len -= done;
+        }
+    }
+}
+
 /* One write per line, so that the lines of several workers do not mix. */
 static void say(const char *format, ...)
 {
     char line[200];
-    const char *at = line;
     va_list args;
     int len;
 
@@ -95,16 +111,9 @@ static void say(const char *format, ...)
     if (len >= (int)sizeof(line)) {
         len = sizeof(line) - 1;
     }
-    while (len > 0) {
-        ssize_t done = write(serial_fd, at, len);
-
-        if (done < 0 && errno != EINTR) {
-            return;
-        }
-        if (done > 0) {
-            at += done;
-            len -= done;
-        }
+    write_all(serial_fd, line, len);
+    if (option.screen) {
+        write_all(screen_fd, line, len);
     }
 }
 
@@ -332,6 +341,7 @@ static void read_options(void)
         { "curling.workers=", &option.workers },
         { "curling.verify=", &option.verify_ms },
         { "curling.beat=", &option.beat },
+        { "curling.screen=", &option.screen },
     };
     char line[4096];
     char *save, *token;
@@ -418,6 +428,7 @@ int main(void)
     klogctl(8, NULL, 1);        /* the kernel's words would cut our lines */
 
     read_options();
+    screen_fd = open("/dev/tty0", O_WRONLY | O_NOCTTY);
     map_working_set();
     pthread_barrier_init(&tick_done, NULL, option.workers);
     if (option.beat) {

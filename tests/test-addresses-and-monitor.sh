@@ -1,0 +1,117 @@
+#!/bin/bash
+# Fault: none; a person who types what README says.
+# Invariant: tcp over IPv4 and IPv6, unix and "-incoming defer" all protect; the
+# human monitor says and does what QMP does; a wrong setting is refused with
+# what is allowed, and changes nothing.
+# timeout: 240
+source "$(dirname "$0")/functions.sh"
+
+# prompt NAME LINE: type a line into the human monitor, wait for the next
+# prompt, print what came in between
+prompt() {
+    python3 - "$T/$1.hmp" "$2" <<'PYTHON'
+import socket, sys
+sock = socket.socket(socket.AF_UNIX)
+sock.settimeout(20)
+sock.connect(sys.argv[1])
+def until_prompt():
+    text = b""
+    while not text.endswith(b"(qemu) "):
+        part = sock.recv(65536)
+        if not part:
+            break
+        text += part
+    return text.decode()
+until_prompt()
+sock.sendall(sys.argv[2].encode() + b"\n")
+print(until_prompt())
+PYTHON
+}
+
+# says NAME LINE TEXT: its answer holds TEXT
+says() {
+    local answer
+
+    answer=$(prompt "$1" "$2")
+    [[ $answer == *"$3"* ]] || fail "'$2' says $answer, expected '$3'"
+}
+
+# protects ADDRESS: a receiver that listens there is found and protects
+protects() {
+    start_vm receiver -incoming "$1"
+    protect sender receiver
+    [ "$(monitor receiver query-curling --get address)" = \
+      "$(monitor sender query-curling --get address)" ] ||
+        fail "the sides differ on the address"
+    monitor sender migrate_cancel > /dev/null
+    wait_state sender stopped
+    wait_state receiver listening
+    kill_vm receiver TERM
+}
+
+start_vm sender
+wait_count sender 3
+protects curling:tcp:127.0.0.1:0
+protects 'curling:tcp:[::1]:0'
+protects "curling:unix:$T/here"
+
+# defer, and the human monitor throughout
+start_vm receiver -incoming defer
+[ "$(monitor receiver query-curling --get state)" = idle ] ||
+    fail "a receiver that was not told where to listen is not idle"
+prompt receiver "migrate_incoming curling:unix:$T/deferred" > /dev/null
+says receiver "info curling" "state: listening"
+# Without -d it returns once the guest is protected.
+prompt sender "migrate curling:unix:$T/deferred" > /dev/null
+[ "$(monitor sender query-curling --get state)" = protected ] ||
+    fail "migrate returned before the guest was protected"
+[ "$(monitor sender query-migrate --get status)" = curling ] ||
+    fail "query-migrate does not say curling"
+says sender "info curling" "role: sender"
+says sender "info migrate" "curling"
+says sender "curling_checkpoint" "round "
+
+# Settings: on both roles, in both monitors, while it runs
+prompt sender "curling_set interval-ms 20" > /dev/null
+[ "$(monitor sender query-curling --get interval-ms)" = 20 ] ||
+    fail "curling_set has no effect"
+monitor receiver curling-set '{"close-grace-ms": 0, "apply": "eager"}' > /dev/null
+says receiver "info curling" "apply: eager"
+says sender "curling_set interval-ms 99999999" "from 0 to 3600000"
+says sender "curling_set intreval-ms 5" "Settings are interval-ms"
+says sender "curling_set rounds some" "delta, full"
+! monitor sender curling-set '{"interval-ms": 30, "peer-timeout-ms": 1}' \
+    > /dev/null 2>&1 || fail "a value out of range was taken"
+[ "$(monitor sender query-curling --get interval-ms)" = 20 ] ||
+    fail "a refused curling-set changed something"
+
+# What does not fit is refused, and the guest goes on.
+says sender "migrate curling:tcp:127.0.0.1:1" "migration process in progress"
+says sender "migrate curling:ftp:nowhere" "expected curling:tcp:HOST:PORT"
+says sender "curling_failover" "no receiver"
+says receiver "curling_checkpoint" "no guest is protected"
+says receiver "curling_failover" "the sender is heard"
+assert_counting sender
+
+# The event tells what polling tells.
+event=$(monitor sender wait-event CURLING_STATE --run migrate_cancel \
+                --get data.state)
+[ "$event" = stopped ] || fail "no event told the end"
+wait_state receiver listening
+[ "$(monitor sender query-migrate --get status)" = cancelled ] ||
+    fail "query-migrate does not say cancelled"
+assert_silent receiver
+
+# Nobody there
+prompt sender "migrate curling:unix:$T/nobody" > /dev/null
+[[ $(monitor sender query-curling --get last-error) == *"No such file"* ]] ||
+    fail "last-error does not say that nobody is there"
+[ "$(monitor sender query-curling --get state)" = failed ] ||
+    fail "an address where nobody listens is no failure"
+! monitor sender migrate '{"uri": "curling:udp:x"}' > /dev/null 2>&1 ||
+    fail "a wrong address was taken"
+monitor sender migrate-set-capabilities \
+    '{"capabilities": [{"capability": "xbzrle", "state": true}]}' > /dev/null
+says sender "migrate curling:unix:$T/deferred" "capability xbzrle"
+assert_counting sender
+assert_no_bad sender
