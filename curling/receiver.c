@@ -26,6 +26,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "apply.h"
+#include "hello.h"
 #include "receiver.h"
 #include "session.h"
 
@@ -43,17 +45,11 @@ struct Offer {
     char peer[128];
 };
 
-/* Device state of one round. */
-typedef struct Device {
-    uint8_t *data;
-    size_t len_bytes;
-    size_t room_bytes;
-} Device;
-
 struct CurlingReceiver {
     /* constant after init */
     CurlingReceiverConfig config;
     CurlingPool *pool;
+    CurlingApplier *applier;
 
     /* reader thread only */
     CurlingSession session;
@@ -67,11 +63,6 @@ struct CurlingReceiver {
     bool streaming;             /* this round goes straight into RAM */
     CurlingError takeover_reason;
 
-    /* applier thread only, or the reader's while @applying is NULL */
-    Device device;              /* of the last applied round */
-    Device incoming;            /* of the one being applied */
-    uint64_t pages;
-
     pthread_mutex_t lock;
     pthread_cond_t cond;
     /* protected by @lock */
@@ -79,11 +70,6 @@ struct CurlingReceiver {
     CurlingReceiverInfo info;
     Offer *offers;
     unsigned int n_offers;
-    CurlingRound *applying;     /* sealed, with the applier */
-    bool applying_streamed;     /* its pages are in RAM already */
-    uint64_t applying_device_bytes;
-    bool broken;                /* a whole round could not be loaded */
-    CurlingError broken_error;
     bool quit;
     bool operator_failover;
 };
@@ -151,10 +137,7 @@ void curling_receiver_free(CurlingReceiver *r)
         offer_free(offer);
     }
     curling_round_free(r->reading);
-    curling_round_free(r->applying);
     curling_pool_free(r->pool);
-    free(r->device.data);
-    free(r->incoming.data);
     pthread_cond_destroy(&r->cond);
     pthread_mutex_destroy(&r->lock);
     free(r);
@@ -253,17 +236,6 @@ static void set_last_error(CurlingReceiver *r, const char *text)
 
 /* ---- Connections -------------------------------------------------------- */
 
-static void reject(CurlingSession *session, uint32_t kind, const char *text)
-{
-    uint8_t payload[CURLING_REJECT_TEXT + CURLING_TEXT_MAX];
-    size_t len = strnlen(text, CURLING_TEXT_MAX);
-
-    curling_put_u32(payload + CURLING_REJECT_KIND, kind);
-    memcpy(payload + CURLING_REJECT_TEXT, text, len);
-    curling_session_send(session, CURLING_TYPE_REJECT, CURLING_ROUND_NONE,
-                         payload, CURLING_REJECT_TEXT + len, NULL);
-}
-
 static int hello_deadline(void *opaque, int64_t idle_ns, CurlingError *err)
 {
     const int64_t *deadline_ns = opaque;
@@ -273,46 +245,6 @@ static int hello_deadline(void *opaque, int64_t idle_ns, CurlingError *err)
         return curling_error_set(err, -ETIMEDOUT, "no HELLO within %d ms",
                                  CURLING_HANDSHAKE_MS);
     }
-    return 0;
-}
-
-static int read_hello(CurlingSession *session, CurlingHello *hello,
-                      CurlingError *err)
-{
-    CurlingHeader header;
-    uint8_t *payload;
-    size_t text_bytes;
-    int ret;
-
-    ret = curling_session_recv(session, &header, err);
-    if (ret < 0) {
-        return ret;
-    }
-    if (header.type != CURLING_TYPE_HELLO) {
-        return curling_error_set(err, -EPROTO, "got %s, expected HELLO",
-                                 curling_frame_type_name(header.type));
-    }
-    payload = malloc(header.length_bytes + 1);
-    if (!payload) {
-        return curling_error_set(err, -ENOMEM, "no memory for HELLO");
-    }
-    ret = curling_session_recv_payload(session, &header, payload, err);
-    if (ret < 0) {
-        free(payload);
-        return ret;
-    }
-    memcpy(hello->session, payload + CURLING_HELLO_SESSION,
-           CURLING_SESSION_ID_BYTES);
-    hello->generation = header.generation;
-    hello->heartbeat_ms = curling_get_u32(payload +
-                                          CURLING_HELLO_HEARTBEAT_MS);
-    hello->peer_timeout_ms = curling_get_u32(payload +
-                                             CURLING_HELLO_PEER_TIMEOUT_MS);
-    hello->committed = curling_get_u64(payload + CURLING_HELLO_COMMITTED);
-    text_bytes = header.length_bytes - CURLING_HELLO_DESCRIPTION;
-    memmove(payload, payload + CURLING_HELLO_DESCRIPTION, text_bytes);
-    payload[text_bytes] = 0;
-    hello->description = (char *)payload;
     return 0;
 }
 
@@ -346,11 +278,11 @@ void curling_receiver_offer(CurlingReceiver *r, CurlingChannel *channel,
     session.tick = hello_deadline;
     session.opaque = &deadline_ns;
     if (full) {
-        reject(&session, CURLING_REJECT_BUSY,
-               "too many connections at once; try again later");
+        curling_reject_send(&session, CURLING_REJECT_BUSY, "too many "
+                            "connections at once; try again later", NULL);
         ret = -EBUSY;
     } else {
-        ret = read_hello(&session, &offer->hello, &err);
+        ret = curling_hello_recv(&session, &offer->hello, &err);
     }
     curling_session_destroy(&session);
 
@@ -385,189 +317,61 @@ static Offer *take_offer_locked(CurlingReceiver *r)
 
 /* ---- Applying ----------------------------------------------------------- */
 
-static void device_clear(Device *device)
-{
-    device->len_bytes = 0;
-}
-
-static int device_append(Device *device, const uint8_t *data, size_t len_bytes)
-{
-    if (device->len_bytes + len_bytes > device->room_bytes) {
-        size_t room = 2 * device->room_bytes + len_bytes;
-        uint8_t *grown = realloc(device->data, room);
-
-        if (!grown) {
-            return -ENOMEM;
-        }
-        device->data = grown;
-        device->room_bytes = room;
-    }
-    memcpy(device->data + device->len_bytes, data, len_bytes);
-    device->len_bytes += len_bytes;
-    return 0;
-}
-
-static void sink_pages(void *opaque, uint32_t block, uint64_t first,
-                       uint64_t count)
+static void op_pages(void *opaque, uint32_t block, uint64_t first,
+                     uint64_t count)
 {
     CurlingReceiver *r = opaque;
 
-    r->pages += count;
     if (r->config.ops->pages) {
         r->config.ops->pages(r->config.opaque, block, first, count);
     }
 }
 
-static void sink_device(void *opaque, const uint8_t *data, size_t len_bytes)
+static int op_load(void *opaque, const CurlingAppliedRound *round,
+                   const uint8_t *device, size_t len_bytes, CurlingError *err)
 {
     CurlingReceiver *r = opaque;
 
-    if (device_append(&r->incoming, data, len_bytes) < 0) {
-        /* A cut device state must not look whole. */
-        r->incoming.room_bytes = 0;
-        free(r->incoming.data);
-        r->incoming.data = NULL;
-        r->incoming.len_bytes = 0;
-    }
-}
-
-static void begin_apply(CurlingReceiver *r)
-{
-    r->pages = 0;
-    device_clear(&r->incoming);
-}
-
-static void apply_payload(CurlingReceiver *r, const uint8_t *payload,
-                          size_t len_bytes)
-{
-    CurlingRamSink sink = {
-        .pages = sink_pages,
-        .device = sink_device,
-        .opaque = r,
-    };
-
-    curling_ram_apply(r->config.layout, payload, len_bytes, &sink);
-}
-
-/*
- * Write @round into RAM and let the caller load it.  Of a round that was
- * streamed there is nothing left to write but its end.
- */
-static int apply_round(CurlingReceiver *r, const CurlingRound *round,
-                       bool streamed, uint64_t device_bytes,
-                       CurlingAppliedRound *info, CurlingError *err)
-{
-    int64_t began_ns = curling_clock_ns();
-    CurlingRoundIter iter = { 0 };
-    const uint8_t *payload;
-    size_t len_bytes;
-    Device last;
-    int ret;
-
-    if (!streamed) {
-        begin_apply(r);
-    }
-    while (curling_round_next(round, &iter, &payload, &len_bytes)) {
-        apply_payload(r, payload, len_bytes);
-    }
-    *info = (CurlingAppliedRound) {
-        .number = curling_round_number(round),
-        .kind = curling_round_kind(round),
-        .bytes = curling_round_bytes(round),
-        .pages = r->pages,
-    };
-    if (r->incoming.len_bytes != device_bytes) {
-        return curling_error_set(err, -ENOMEM,
-                                 "no memory for %" PRIu64 " bytes of device "
-                                 "state", device_bytes);
-    }
-    last = r->device;
-    r->device = r->incoming;
-    r->incoming = last;
-    ret = r->config.ops->applied(r->config.opaque, info, r->device.data,
-                                 r->device.len_bytes, err);
-    info->apply_us = (uint64_t)(curling_clock_ns() - began_ns) / 1000;
-    return ret;
+    return r->config.ops->applied(r->config.opaque, round, device, len_bytes,
+                                  err);
 }
 
 /*
  * The applier hands its news to the sender through the reader's session.
- * That is safe: the reader does not leave a session before @applying is
- * NULL.
+ * That is safe: the reader does not leave a session before the applier is
+ * idle.
  */
-static void report_applied(CurlingReceiver *r, const CurlingAppliedRound *info,
-                           int ret, const CurlingError *err)
+static void op_done(void *opaque, const CurlingAppliedRound *round, int ret,
+                    const CurlingError *err)
 {
+    CurlingReceiver *r = opaque;
     uint8_t payload[CURLING_APPLIED_BYTES];
 
-    if (!r->serving) {
-        return;
-    }
+    pthread_mutex_lock(&r->lock);
     if (ret < 0) {
-        send_failed(r, info->number, err);
+        r->info.last_error = *err;
+    } else {
+        r->info.last = *round;
+    }
+    pthread_mutex_unlock(&r->lock);
+    if (ret < 0) {
+        send_failed(r, round->number, err);
         return;
     }
-    curling_put_u64(payload + CURLING_APPLIED_US, info->apply_us);
-    curling_session_send(&r->session, CURLING_TYPE_APPLIED, info->number,
+    curling_put_u64(payload + CURLING_APPLIED_US, round->apply_us);
+    curling_session_send(&r->session, CURLING_TYPE_APPLIED, round->number,
                          payload, sizeof(payload), NULL);
 }
 
-static void *applier(void *opaque)
+/* Wait until the applier has nothing to do, beating meanwhile. */
+static void wait_applied(CurlingReceiver *r)
 {
-    CurlingReceiver *r = opaque;
-
-    pthread_mutex_lock(&r->lock);
-    for (;;) {
-        CurlingAppliedRound info;
-        CurlingRound *round;
-        CurlingError err;
-        uint64_t device_bytes;
-        bool streamed;
-        int ret;
-
-        while (!r->applying && !r->quit) {
-            pthread_cond_wait(&r->cond, &r->lock);
-        }
-        round = r->applying;
-        streamed = r->applying_streamed;
-        device_bytes = r->applying_device_bytes;
-        if (!round) {
-            break;
-        }
-        pthread_mutex_unlock(&r->lock);
-
-        ret = apply_round(r, round, streamed, device_bytes, &info, &err);
-        report_applied(r, &info, ret, &err);
-        curling_round_free(round);
-
-        pthread_mutex_lock(&r->lock);
-        if (ret < 0) {
-            r->broken = true;
-            r->broken_error = err;
-            r->info.last_error = err;
-        } else {
-            r->info.last = info;
-        }
-        r->applying = NULL;
-        pthread_cond_broadcast(&r->cond);
-    }
-    pthread_mutex_unlock(&r->lock);
-    return NULL;
-}
-
-/* Reader: wait until the applier has nothing to do, beating meanwhile. */
-static void wait_applied(CurlingReceiver *r, bool beat)
-{
-    pthread_mutex_lock(&r->lock);
-    while (r->applying) {
-        wait_until(r, curling_clock_ns() + CURLING_CHANNEL_TICK_MS * NS_PER_MS);
-        if (beat) {
-            pthread_mutex_unlock(&r->lock);
+    while (!curling_applier_wait(r->applier, curling_clock_ns() +
+                                 CURLING_CHANNEL_TICK_MS * NS_PER_MS)) {
+        if (r->serving) {
             curling_session_beat(&r->session);
-            pthread_mutex_lock(&r->lock);
         }
     }
-    pthread_mutex_unlock(&r->lock);
 }
 
 /* ---- Reading rounds ----------------------------------------------------- */
@@ -630,7 +434,7 @@ static int begin_round(CurlingReceiver *r, const CurlingHeader *header,
     curling_round_begin(r->reading, header->round, header->generation, kind,
                         base);
     if (r->streaming) {
-        begin_apply(r);
+        curling_applier_stream_begin(r->applier);
     }
     return 0;
 }
@@ -644,7 +448,7 @@ static uint8_t *reserve(CurlingReceiver *r, size_t len_bytes)
     uint8_t *room = curling_round_reserve(r->reading, len_bytes);
 
     if (!room) {
-        wait_applied(r, true);
+        wait_applied(r);
         room = curling_round_reserve(r->reading, len_bytes);
     }
     return room;
@@ -681,7 +485,7 @@ static int read_data(CurlingReceiver *r, const CurlingHeader *header,
         return ret;
     }
     if (r->streaming) {
-        apply_payload(r, room, header->length_bytes);
+        curling_applier_stream(r->applier, room, header->length_bytes);
         curling_round_drop_frames(r->reading);
     }
     return 0;
@@ -703,29 +507,6 @@ static int commit(CurlingReceiver *r, uint64_t number, CurlingError *err)
                                 NULL, 0, err);
 }
 
-static void hand_to_applier(CurlingReceiver *r, CurlingRound *whole)
-{
-    pthread_mutex_lock(&r->lock);
-    r->applying = whole;
-    r->applying_streamed = r->streaming;
-    r->applying_device_bytes = r->reading_device_bytes;
-    pthread_cond_broadcast(&r->cond);
-    pthread_mutex_unlock(&r->lock);
-}
-
-static bool is_broken(CurlingReceiver *r, CurlingError *err)
-{
-    bool broken;
-
-    pthread_mutex_lock(&r->lock);
-    broken = r->broken;
-    if (broken && err) {
-        *err = r->broken_error;
-    }
-    pthread_mutex_unlock(&r->lock);
-    return broken;
-}
-
 static int end_round(CurlingReceiver *r, const CurlingHeader *header,
                      const uint8_t *payload, CurlingError *err)
 {
@@ -745,8 +526,8 @@ static int end_round(CurlingReceiver *r, const CurlingHeader *header,
     if (ret < 0) {
         return ret;
     }
-    wait_applied(r, true);
-    if (is_broken(r, err)) {
+    wait_applied(r);
+    if (curling_applier_is_broken(r->applier, err)) {
         return -ECANCELED;
     }
     whole = curling_round_take(r->reading);
@@ -755,17 +536,21 @@ static int end_round(CurlingReceiver *r, const CurlingHeader *header,
     }
     if (!r->streaming) {
         ret = commit(r, header->round, err);
-        hand_to_applier(r, whole);
+        curling_applier_submit(r->applier, whole, false,
+                               r->reading_device_bytes);
         return ret;
     }
     /*
      * The first round is loaded on trial before it counts as held, so that a
      * pair that does not fit is refused here and not at the takeover.
      */
-    hand_to_applier(r, whole);
+    curling_applier_submit(r->applier, whole, true, r->reading_device_bytes);
     r->streaming = false;
-    wait_applied(r, true);
-    return is_broken(r, err) ? -ECANCELED : commit(r, header->round, err);
+    wait_applied(r);
+    if (curling_applier_is_broken(r->applier, err)) {
+        return -ECANCELED;
+    }
+    return commit(r, header->round, err);
 }
 
 static int act_on(CurlingReceiver *r, const CurlingHeader *header,
@@ -809,7 +594,7 @@ static void refuse(CurlingReceiver *r, Offer *offer, uint32_t kind,
 
     curling_session_init(&session, offer->channel, offer->hello.generation,
                          setting(&r->config.settings->peer_timeout_ms));
-    reject(&session, kind, text);
+    curling_reject_send(&session, kind, text, NULL);
     curling_session_destroy(&session);
     offer_free(offer);
 }
@@ -882,7 +667,7 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
     __atomic_store_n(&r->session.peer_timeout_ms, timeout_ms,
                      __ATOMIC_RELAXED);
     pthread_mutex_lock(&r->lock);
-    leave = r->operator_failover || r->quit || r->broken;
+    leave = r->operator_failover || r->quit;
     if (r->offers && replaces(r, r->offers)) {
         pthread_mutex_unlock(&r->lock);
         return curling_error_set(err, -ECONNABORTED,
@@ -894,37 +679,23 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
         refuse(r, offer, CURLING_REJECT_BUSY,
                "another sender is connected; try again later");
     }
-    if (leave) {
+    if (leave || curling_applier_is_broken(r->applier, NULL)) {
         return curling_error_set(err, -ECANCELED,
                                  "the session is ended from this side");
     }
     return judge_silence(r, idle_ns, timeout_ms, err);
 }
 
-static int welcome(CurlingReceiver *r, CurlingError *err)
-{
-    uint8_t payload[CURLING_WELCOME_BYTES];
-
-    memcpy(payload + CURLING_WELCOME_SESSION, r->session_id,
-           CURLING_SESSION_ID_BYTES);
-    curling_put_u32(payload + CURLING_WELCOME_HEARTBEAT_MS,
-                    r->session.heartbeat_ms);
-    curling_put_u32(payload + CURLING_WELCOME_PEER_TIMEOUT_MS,
-                    r->session.peer_timeout_ms);
-    curling_put_u64(payload + CURLING_WELCOME_HELD, held_round(r));
-    return curling_session_send(&r->session, CURLING_TYPE_WELCOME,
-                                CURLING_ROUND_NONE, payload, sizeof(payload),
-                                err);
-}
-
 /* Serve one connection until it ends; returns the errno it ended with, 0
  * after STOP. */
 static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
 {
+    CurlingWelcome welcome = { .held = held_round(r) };
     CurlingHeader header;
     int ret;
 
     memcpy(r->session_id, offer->hello.session, CURLING_SESSION_ID_BYTES);
+    memcpy(welcome.session, r->session_id, CURLING_SESSION_ID_BYTES);
     r->generation = offer->hello.generation;
     r->stopped = false;
     curling_session_init(&r->session, offer->channel, r->generation,
@@ -937,7 +708,9 @@ static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
     memcpy(r->info.peer, offer->peer, sizeof(r->info.peer));
     pthread_mutex_unlock(&r->lock);
 
-    ret = welcome(r, err);
+    welcome.heartbeat_ms = r->session.heartbeat_ms;
+    welcome.peer_timeout_ms = r->session.peer_timeout_ms;
+    ret = curling_welcome_send(&r->session, &welcome, err);
     if (ret == 0) {
         happen(r, held_round(r) == CURLING_ROUND_NONE ?
                   CURLING_EVENT_WELCOMED : CURLING_EVENT_RESUMED,
@@ -952,7 +725,7 @@ static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
     if (ret == -EPROTO || ret == -EOVERFLOW || ret == -ENOMEM) {
         send_failed(r, CURLING_ROUND_NONE, err);
     }
-    wait_applied(r, ret == 0);
+    wait_applied(r);
     discard_reading(r);
     r->serving = NULL;
     curling_session_destroy(&r->session);
@@ -964,7 +737,6 @@ static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
 
 static void drop_held(CurlingReceiver *r)
 {
-    device_clear(&r->device);
     memset(r->session_id, 0, sizeof(r->session_id));
     pthread_mutex_lock(&r->lock);
     r->info.held = CURLING_ROUND_NONE;
@@ -974,12 +746,15 @@ static void drop_held(CurlingReceiver *r)
 
 static void take_over(CurlingReceiver *r)
 {
+    const uint8_t *device;
+    size_t len_bytes;
     CurlingError err;
     int ret;
 
-    wait_applied(r, false);
-    ret = r->config.ops->takeover(r->config.opaque, held_round(r),
-                                  r->device.data, r->device.len_bytes, &err);
+    wait_applied(r);
+    device = curling_applier_device(r->applier, &len_bytes);
+    ret = r->config.ops->takeover(r->config.opaque, held_round(r), device,
+                                  len_bytes, &err);
     if (ret < 0) {
         set_last_error(r, err.text);
         settle(r, CURLING_STATE_FAILED, err.text);
@@ -1020,7 +795,7 @@ static int64_t end_of_connection(CurlingReceiver *r, int ret,
         return act(r, happen(r, CURLING_EVENT_STOPPED,
                              "the sender ended the session"));
     }
-    if (is_broken(r, &broken)) {
+    if (curling_applier_is_broken(r->applier, &broken)) {
         return act(r, happen(r, CURLING_EVENT_BROKEN, broken.text));
     }
     if (ret == -ECONNABORTED) {
@@ -1099,7 +874,7 @@ int curling_receiver_failover(CurlingReceiver *r, bool force,
         break;
     case CURLING_STATE_FAILED:
         ret = curling_error_set(err, -ENOENT, "the last round could not be "
-                                "loaded: %.300s", r->broken_error.text);
+                                "loaded: %s", r->info.last_error.text);
         break;
     case CURLING_STATE_STANDBY:
         if (!force) {
@@ -1170,13 +945,19 @@ static bool is_quitting(CurlingReceiver *r)
 
 void curling_receiver_run(CurlingReceiver *r)
 {
+    CurlingApplierOps ops = {
+        .pages = op_pages,
+        .load = op_load,
+        .done = op_done,
+        .opaque = r,
+    };
     int64_t grace_ns = 0;
-    pthread_t applier_thread;
     CurlingError err;
 
-    if (pthread_create(&applier_thread, NULL, applier, r)) {
+    r->applier = curling_applier_new(r->config.layout, &ops);
+    if (!r->applier) {
         set_last_error(r, "no thread to apply rounds can be made");
-        happen(r, CURLING_EVENT_BROKEN, "no thread");
+        settle(r, CURLING_STATE_FAILED, "no thread to apply rounds");
         return;
     }
     while (!is_quitting(r)) {
@@ -1200,6 +981,5 @@ void curling_receiver_run(CurlingReceiver *r)
         }
         check_operator(r);
     }
-    curling_receiver_quit(r);
-    pthread_join(applier_thread, NULL);
+    curling_applier_free(r->applier);
 }

@@ -21,24 +21,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "apply.h"
 #include "channel.h"
 #include "error.h"
 #include "failover.h"
+#include "hello.h"
 #include "ram.h"
 #include "round.h"
 #include "wire.h"
 
 typedef struct CurlingReceiver CurlingReceiver;
-
-/* What HELLO says. */
-typedef struct CurlingHello {
-    uint8_t session[CURLING_SESSION_ID_BYTES];
-    uint32_t generation;
-    uint32_t heartbeat_ms;
-    uint32_t peer_timeout_ms;
-    uint64_t committed;
-    char *description;          /* NUL-terminated; in receiver: owned */
-} CurlingHello;
 
 /* May change at any time; read and written atomically, field by field. */
 typedef struct CurlingReceiverSettings {
@@ -47,14 +39,6 @@ typedef struct CurlingReceiverSettings {
     uint32_t on_disconnect;     /* CurlingPolicy */
     uint32_t on_silence;        /* CurlingPolicy */
 } CurlingReceiverSettings;
-
-typedef struct CurlingAppliedRound {
-    uint64_t number;
-    uint32_t kind;
-    uint64_t bytes;             /* payload of its DATA frames */
-    uint64_t pages;
-    uint64_t apply_us;
-} CurlingAppliedRound;
 
 /*
  * Called in the reader or the applier thread, one at a time except

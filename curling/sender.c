@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "hello.h"
 #include "sender.h"
 #include "session.h"
 
@@ -28,8 +29,7 @@ typedef struct Connection {
 struct CurlingSender {
     /* constant after init */
     CurlingSenderConfig config;
-    uint8_t *hello;
-    size_t hello_bytes;
+    CurlingHello hello;
 
     /* capturing thread only */
     Connection connection;
@@ -37,6 +37,7 @@ struct CurlingSender {
     CurlingSession session;
     pthread_t listener;
     bool connected;
+    int64_t handshake_ns;       /* when it must be over */
 
     pthread_mutex_t lock;
     pthread_cond_t cond;
@@ -52,7 +53,6 @@ struct CurlingSender {
 CurlingSender *curling_sender_new(const CurlingSenderConfig *config)
 {
     CurlingSender *s = calloc(1, sizeof(*s));
-    size_t text_bytes = strlen(config->description);
     pthread_condattr_t attr;
 
     if (!s) {
@@ -60,16 +60,12 @@ CurlingSender *curling_sender_new(const CurlingSenderConfig *config)
     }
     s->config = *config;
     s->config.description = NULL;
-    s->hello_bytes = CURLING_HELLO_DESCRIPTION + text_bytes;
-    s->hello = calloc(1, s->hello_bytes + 1);
-    if (!s->hello) {
+    memcpy(s->hello.session, config->session, CURLING_SESSION_ID_BYTES);
+    s->hello.description = strdup(config->description);
+    if (!s->hello.description) {
         free(s);
         return NULL;
     }
-    memcpy(s->hello + CURLING_HELLO_SESSION, config->session,
-           CURLING_SESSION_ID_BYTES);
-    memcpy(s->hello + CURLING_HELLO_DESCRIPTION, config->description,
-           text_bytes);
     s->info.received = CURLING_ROUND_NONE;
     s->info.applied = CURLING_ROUND_NONE;
     pthread_mutex_init(&s->lock, NULL);
@@ -95,7 +91,7 @@ void curling_sender_free(CurlingSender *s)
     }
     curling_sender_disconnect(s);
     release(&s->stale);
-    free(s->hello);
+    free(s->hello.description);
     pthread_cond_destroy(&s->cond);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -152,9 +148,7 @@ static int note(CurlingSender *s, const CurlingHeader *header,
                                 (const char *)payload);
         break;
     case CURLING_TYPE_SUPERSEDED:
-        ret = curling_error_set(err, -ESTALE, "the receiver took over: the "
-                                "guest runs there, in generation %" PRIu32,
-                                header->generation);
+        ret = curling_superseded_error(header, err);
         break;
     default:
         ret = curling_error_set(err, -EPROTO, "got %s from a receiver",
@@ -166,36 +160,16 @@ static int note(CurlingSender *s, const CurlingHeader *header,
     return ret;
 }
 
-/* No frame that a receiver may send is longer than this. */
-#define ANSWER_MAX (CURLING_REJECT_TEXT + CURLING_TEXT_MAX)
-
-static int recv_answer(CurlingSender *s, CurlingHeader *header,
-                       uint8_t *payload, CurlingError *err)
-{
-    int ret = curling_session_recv(&s->session, header, err);
-
-    if (ret < 0) {
-        return ret;
-    }
-    if (header->length_bytes > ANSWER_MAX) {
-        return curling_error_set(err, -EPROTO, "got %s of %" PRIu32 " bytes, "
-                                 "expected at most %d",
-                                 curling_frame_type_name(header->type),
-                                 header->length_bytes, ANSWER_MAX);
-    }
-    return curling_session_recv_payload(&s->session, header, payload, err);
-}
-
 static void *listen_to_receiver(void *opaque)
 {
     CurlingSender *s = opaque;
-    uint8_t payload[ANSWER_MAX];
+    uint8_t payload[CURLING_ANSWER_MAX];
     CurlingHeader header;
     CurlingError err;
     int ret;
 
     do {
-        ret = recv_answer(s, &header, payload, &err);
+        ret = curling_answer_recv(&s->session, &header, payload, &err);
         if (ret == 0) {
             ret = note(s, &header, payload, &err);
         }
@@ -229,6 +203,10 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
     if (cancelled && !s->connected) {
         return curling_error_set(err, -ECANCELED, "cancelled");
     }
+    if (!s->connected && curling_clock_ns() > s->handshake_ns) {
+        return curling_error_set(err, -ETIMEDOUT, "no answer to HELLO within "
+                                 "%d ms", CURLING_HANDSHAKE_MS);
+    }
     if (cancelled && !s->session.write_deadline_ns) {
         /* What is being shipped goes to its end, but not for ever. */
         __atomic_store_n(&s->session.write_deadline_ns,
@@ -245,69 +223,41 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
 
 /* ---- Connecting --------------------------------------------------------- */
 
-static int read_welcome(CurlingSender *s, uint64_t *held, CurlingError *err)
-{
-    uint8_t payload[ANSWER_MAX];
-    CurlingHeader header;
-    int ret = recv_answer(s, &header, payload, err);
-
-    if (ret < 0) {
-        return ret;
-    }
-    switch (header.type) {
-    case CURLING_TYPE_WELCOME:
-        break;
-    case CURLING_TYPE_REJECT:
-        ret = curling_get_u32(payload + CURLING_REJECT_KIND) ==
-              CURLING_REJECT_BUSY ? -EBUSY : -ECONNREFUSED;
-        return curling_error_set(err, ret, "the receiver refuses: %.*s",
-                                 (int)(header.length_bytes -
-                                       CURLING_REJECT_TEXT),
-                                 (const char *)payload + CURLING_REJECT_TEXT);
-    case CURLING_TYPE_SUPERSEDED:
-        return note(s, &header, payload, err);
-    default:
-        return curling_error_set(err, -EPROTO, "got %s, expected WELCOME",
-                                 curling_frame_type_name(header.type));
-    }
-    if (memcmp(payload + CURLING_WELCOME_SESSION, s->config.session,
-               CURLING_SESSION_ID_BYTES)) {
-        return curling_error_set(err, -EPROTO,
-                                 "got a WELCOME of another session");
-    }
-    *held = curling_get_u64(payload + CURLING_WELCOME_HELD);
-    curling_session_agree(&s->session,
-                          curling_get_u32(payload +
-                                          CURLING_WELCOME_PEER_TIMEOUT_MS));
-    return 0;
-}
-
 static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
 {
+    CurlingHello hello = s->hello;
+    CurlingWelcome welcome;
     CurlingSenderInfo info;
+    int sent;
     int ret;
 
     curling_sender_query(s, &info);
-    curling_put_u32(s->hello + CURLING_HELLO_HEARTBEAT_MS,
-                    s->session.heartbeat_ms);
-    curling_put_u32(s->hello + CURLING_HELLO_PEER_TIMEOUT_MS,
-                    s->session.peer_timeout_ms);
-    curling_put_u64(s->hello + CURLING_HELLO_COMMITTED, info.received);
-    ret = curling_session_send(&s->session, CURLING_TYPE_HELLO,
-                               CURLING_ROUND_NONE, s->hello, s->hello_bytes,
-                               err);
+    hello.heartbeat_ms = s->session.heartbeat_ms;
+    hello.peer_timeout_ms = s->session.peer_timeout_ms;
+    hello.committed = info.received;
+    s->handshake_ns = curling_clock_ns() + CURLING_HANDSHAKE_MS * NS_PER_MS;
+    sent = curling_hello_send(&s->session, &hello, err);
+    if (sent < 0 && sent != -EPIPE) {
+        return sent;
+    }
+    /* The answer may say why HELLO was not read to its end. */
+    ret = curling_welcome_recv(&s->session, &welcome, err);
     if (ret < 0) {
-        /* The answer may say why it was not read to the end. */
-        CurlingError why;
-        int answer = read_welcome(s, held, &why);
-
-        if (answer == -EBUSY || answer == -ECONNREFUSED) {
-            *err = why;
-            ret = answer;
-        }
         return ret;
     }
-    return read_welcome(s, held, err);
+    if (memcmp(welcome.session, hello.session, CURLING_SESSION_ID_BYTES)) {
+        return curling_error_set(err, -EPROTO,
+                                 "got a WELCOME of another session");
+    }
+    if (welcome.held != CURLING_ROUND_NONE &&
+        info.received != CURLING_ROUND_NONE && welcome.held < info.received) {
+        return curling_error_set(err, -EPROTO, "the receiver had round %"
+                                 PRIu64 " and says now that it holds round %"
+                                 PRIu64, info.received, welcome.held);
+    }
+    *held = welcome.held;
+    curling_session_agree(&s->session, welcome.peer_timeout_ms);
+    return 0;
 }
 
 int curling_sender_connect(CurlingSender *s, CurlingChannel *channel,

@@ -22,9 +22,6 @@
 #include "error.h"
 #include "frame.h"
 
-/* Longest wait for HELLO, and for the answer to it. */
-#define CURLING_HANDSHAKE_MS 5000
-
 typedef struct CurlingSession {
     /* constant after init */
     CurlingChannel *channel;            /* borrowed */

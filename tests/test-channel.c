@@ -129,6 +129,7 @@ static void test_short_writes_are_joined(void **state)
                                            NULL), 0);
     assert_memory_equal(script.bytes, text, 20);
     assert_int_equal(script.at, script.n_steps);
+    assert_int_equal(script.largest_wish, 20);
 }
 
 static void test_nothing_to_do_needs_no_channel(void **state)
@@ -278,6 +279,7 @@ static void test_fd_times_out(void **state)
 static void test_fd_tick(void **state)
 {
     Pair pair;
+    static const uint8_t block[65536];
     int64_t begin_ns;
     int64_t spent_ns;
     uint8_t byte;
@@ -286,6 +288,16 @@ static void test_fd_tick(void **state)
     open_pair(&pair);
     begin_ns = curling_clock_ns();
     assert_int_equal(pair.channel[0].read(pair.channel[0].opaque, &byte, 1),
+                     -EAGAIN);
+    spent_ns = curling_clock_ns() - begin_ns;
+    assert_true(spent_ns >= (CURLING_CHANNEL_TICK_MS - 1) * MS);
+    assert_true(spent_ns < PATIENCE_NS);
+
+    while (pair.channel[0].write(pair.channel[0].opaque, block,
+                                 sizeof(block)) > 0) {
+    }
+    begin_ns = curling_clock_ns();
+    assert_int_equal(pair.channel[0].write(pair.channel[0].opaque, block, 1),
                      -EAGAIN);
     spent_ns = curling_clock_ns() - begin_ns;
     assert_true(spent_ns >= (CURLING_CHANNEL_TICK_MS - 1) * MS);

@@ -34,6 +34,7 @@ typedef struct Machine {
     size_t device_bytes;
     uint64_t named;             /* pages the sink heard of */
     uint64_t calls;
+    uint64_t device_calls;
 } Machine;
 
 typedef struct Fixture {
@@ -155,6 +156,7 @@ static void sink_device(void *opaque, const uint8_t *data, size_t len)
     assert_true(machine->device_bytes + len <= DEVICE_MAX);
     memcpy(machine->device + machine->device_bytes, data, len);
     machine->device_bytes += len;
+    machine->device_calls++;
 }
 
 static CurlingRamSink sink_of(Machine *machine)
@@ -177,6 +179,7 @@ static void apply_round(Fixture *f)
 
     f->to.named = 0;
     f->to.calls = 0;
+    f->to.device_calls = 0;
     f->to.device_bytes = 0;
     while (curling_round_next(f->round, &iter, &payload, &len)) {
         CurlingError err = { "" };
@@ -498,6 +501,8 @@ static void test_large_device_state(void **state)
         curling_round_seal(f->round);
         apply_round(f);
         assert_int_equal(f->to.device_bytes, DEVICE_MAX);
+        assert_true(f->to.device_calls <= DEVICE_MAX / CURLING_PAYLOAD_MAX +
+                    2);
         assert_int_equal(memcmp(f->to.device, device, DEVICE_MAX), 0);
     }
     free(device);
@@ -565,6 +570,27 @@ static void test_put_out_of_range(void **state)
     put(f, 0, 0, 0, false);
     put(f, 0, 300, 0, true);
     assert_true(curling_round_frames(f->round) == 0);
+}
+
+/* A record has 16 bits for the block. */
+static void test_put_into_too_many_blocks(void **state)
+{
+    Fixture *f = *state;
+    uint32_t n_blocks = 65537;
+    CurlingRamBlock *blocks = calloc(n_blocks, sizeof(*blocks));
+    CurlingRamLayout layout = {
+        .page_bytes = 4096, .n_blocks = n_blocks, .blocks = blocks,
+    };
+
+    assert_non_null(blocks);
+    for (uint32_t i = 0; i < n_blocks; i++) {
+        blocks[i] = f->from.blocks[1];
+    }
+    assert_int_equal(curling_ram_put_pages(f->round, &layout, 65536, 0, 1,
+                                           false, NULL), -EINVAL);
+    assert_int_equal(curling_ram_put_pages(f->round, &layout, 65535, 0, 1,
+                                           false, NULL), 0);
+    free(blocks);
 }
 
 static void test_put_in_no_round(void **state)
@@ -993,6 +1019,7 @@ int main(void)
         RAM_TEST(test_walk_touches_nothing),
         RAM_TEST(test_apply_without_a_sink),
         RAM_TEST(test_put_out_of_range),
+        RAM_TEST(test_put_into_too_many_blocks),
         RAM_TEST(test_put_in_no_round),
         RAM_TEST(test_put_reaches_the_limit),
         RAM_TEST(test_validate_refuses),

@@ -419,6 +419,7 @@ static void test_append(void **state)
     Fixture *f = *state;
     uint8_t *elsewhere = malloc(CURLING_PAYLOAD_MAX);
     uint8_t end[CURLING_END_SIZE];
+    uint8_t received_end[CURLING_END_SIZE];
     uint8_t *staged;
     uint8_t *arrived;
     size_t staged_len;
@@ -445,6 +446,8 @@ static void test_append(void **state)
     curling_round_get_end(f->sender, end);
     assert_int_equal(curling_round_verify(f->receiver, end, NULL), 0);
     assert_int_equal(curling_round_state(f->receiver), CURLING_ROUND_SEALED);
+    curling_round_get_end(f->receiver, received_end);
+    assert_memory_equal(received_end, end, sizeof(end));
     /* Both have the octets of the wire. */
     staged = gather(f->sender, &staged_len);
     arrived = gather(f->receiver, &arrived_len);
@@ -453,6 +456,40 @@ static void test_append(void **state)
     free(staged);
     free(arrived);
     free(elsewhere);
+}
+
+/* Who stages and appends in turns has one order of frames, too. */
+static void test_stage_and_append_in_turns(void **state)
+{
+    static const size_t lens[] = { 10, 20, 30, 40 };
+    Fixture *f = *state;
+    uint8_t end[CURLING_END_SIZE];
+    uint8_t payload[40];
+    uint8_t *wire;
+    size_t len;
+
+    begin(f->sender);
+    begin(f->receiver);
+    for (int i = 0; i < 4; i++) {
+        CurlingHeader header = arriving(payload, lens[i], i);
+
+        stage(f->sender, lens[i], i);
+        if (i % 2) {
+            assert_int_equal(curling_round_append(f->receiver, &header,
+                                                  payload, NULL), 0);
+        } else {
+            stage(f->receiver, lens[i], i);
+        }
+    }
+    stage(f->sender, 10, 4);
+    stage(f->receiver, 10, 4);
+    curling_round_seal(f->sender);
+    curling_round_get_end(f->sender, end);
+    /* Verified without having been finished */
+    assert_int_equal(curling_round_verify(f->receiver, end, NULL), 0);
+    wire = gather(f->receiver, &len);
+    assert_stream(wire, len - CURLING_HEADER_BYTES - 10, lens, 4);
+    free(wire);
 }
 
 /* @header is refused and leaves no trace: the right one still fits */
@@ -881,6 +918,10 @@ static void test_chunks_begin_where_huge_pages_can(void **state)
             assert_int_equal(mincore(payload - 4096, 4096, &resident), -1);
             assert_int_equal(errno, ENOMEM);
         }
+        /* Nor is the one behind it. */
+        assert_int_equal(mincore(payload + CURLING_CHUNK_BYTES, 4096,
+                                 &resident), -1);
+        assert_int_equal(errno, ENOMEM);
         payload[CURLING_CHUNK_BYTES - 1] = 1;
         /* Above the limit it does not become the spare one. */
         curling_pool_set_limit(f->pool, 1);
@@ -1055,6 +1096,9 @@ static void test_drop_keeps_what_is_not_finished(void **state)
     stage(f->sender, lens[3], 3);
     assert_true(curling_round_next(f->sender, &iter, &payload, &len));
     assert_int_equal(len, 300);
+    assert_true(curling_round_next(f->sender, &iter, &payload, &len));
+    assert_int_equal(len, 400);
+    assert_false(curling_round_next(f->sender, &iter, &payload, &len));
     free(wire);
 
     curling_round_finish_frames(f->sender);
@@ -1090,7 +1134,11 @@ static void test_drop_over_chunks(void **state)
         stage(f->sender, 250000, i);
         expected += CURLING_HEADER_BYTES + 250000;
     }
+    /* 16 frames in each chunk: two were finished, one in the middle */
+    assert_true(curling_pool_now(f->pool) == 5 * CURLING_CHUNK_BYTES);
     curling_round_drop_frames(f->sender);
+    assert_int_equal(f->sender->n_chunks, 3);
+    assert_true(curling_pool_now(f->pool) == 4 * CURLING_CHUNK_BYTES);
     curling_round_seal(f->sender);
     wire = gather(f->sender, &len);
     assert_int_equal(len, expected);
@@ -1529,6 +1577,7 @@ int main(void)
         ROUND_TEST(test_frame_beyond_the_end_of_a_chunk),
         ROUND_TEST(test_iterate),
         ROUND_TEST(test_append),
+        ROUND_TEST(test_stage_and_append_in_turns),
         ROUND_TEST(test_append_refuses),
         ROUND_TEST(test_verify_refuses_every_bit_flip),
         ROUND_TEST(test_verify_refuses_missing_and_more),

@@ -1,0 +1,274 @@
+/*
+ * The applier: a thread that writes whole rounds into RAM
+ *
+ * Copyright the Curling authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "apply.h"
+#include "channel.h"
+
+/* Device state of one round. */
+typedef struct Device {
+    uint8_t *data;
+    size_t len_bytes;
+    size_t room_bytes;
+    bool short_of_memory;       /* something of it is missing */
+} Device;
+
+struct CurlingApplier {
+    /* constant after init */
+    const CurlingRamLayout *layout;
+    CurlingApplierOps ops;
+    pthread_t thread;
+
+    /* the applier's thread, or the reader's while @round is NULL */
+    Device device;              /* of the last applied round */
+    Device incoming;            /* of the one being applied */
+    uint64_t pages;
+
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    /* protected by @lock */
+    CurlingRound *round;        /* the one to apply */
+    bool streamed;
+    uint64_t device_bytes;
+    bool broken;
+    CurlingError broken_error;
+    bool quit;
+};
+
+static void device_append(Device *device, const uint8_t *data,
+                          size_t len_bytes)
+{
+    if (device->len_bytes + len_bytes > device->room_bytes) {
+        size_t room_bytes = 2 * device->room_bytes + len_bytes;
+        uint8_t *grown = realloc(device->data, room_bytes);
+
+        if (!grown) {
+            device->short_of_memory = true;
+            return;
+        }
+        device->data = grown;
+        device->room_bytes = room_bytes;
+    }
+    memcpy(device->data + device->len_bytes, data, len_bytes);
+    device->len_bytes += len_bytes;
+}
+
+static void sink_pages(void *opaque, uint32_t block, uint64_t first,
+                       uint64_t count)
+{
+    CurlingApplier *a = opaque;
+
+    a->pages += count;
+    if (a->ops.pages) {
+        a->ops.pages(a->ops.opaque, block, first, count);
+    }
+}
+
+static void sink_device(void *opaque, const uint8_t *data, size_t len_bytes)
+{
+    CurlingApplier *a = opaque;
+
+    device_append(&a->incoming, data, len_bytes);
+}
+
+void curling_applier_stream_begin(CurlingApplier *a)
+{
+    a->pages = 0;
+    a->incoming.len_bytes = 0;
+    a->incoming.short_of_memory = false;
+}
+
+void curling_applier_stream(CurlingApplier *a, const uint8_t *payload,
+                            size_t len_bytes)
+{
+    CurlingRamSink sink = {
+        .pages = sink_pages,
+        .device = sink_device,
+        .opaque = a,
+    };
+
+    curling_ram_apply(a->layout, payload, len_bytes, &sink);
+}
+
+/*
+ * Write @round into RAM and let the caller load it.  Of a round that was
+ * streamed there is nothing left to write.
+ */
+static int apply_round(CurlingApplier *a, const CurlingRound *round,
+                       bool streamed, uint64_t device_bytes,
+                       CurlingAppliedRound *applied, CurlingError *err)
+{
+    int64_t began_ns = curling_clock_ns();
+    CurlingRoundIter iter = { 0 };
+    const uint8_t *payload;
+    size_t len_bytes;
+    Device last;
+    int ret;
+
+    if (!streamed) {
+        curling_applier_stream_begin(a);
+    }
+    while (curling_round_next(round, &iter, &payload, &len_bytes)) {
+        curling_applier_stream(a, payload, len_bytes);
+    }
+    *applied = (CurlingAppliedRound) {
+        .number = curling_round_number(round),
+        .kind = curling_round_kind(round),
+        .bytes = curling_round_bytes(round),
+        .pages = a->pages,
+    };
+    if (a->incoming.short_of_memory || a->incoming.len_bytes != device_bytes) {
+        return curling_error_set(err, -ENOMEM, "no memory for %" PRIu64
+                                 " bytes of device state", device_bytes);
+    }
+    last = a->device;
+    a->device = a->incoming;
+    a->incoming = last;
+    ret = a->ops.load(a->ops.opaque, applied, a->device.data,
+                      a->device.len_bytes, err);
+    applied->apply_us = (uint64_t)(curling_clock_ns() - began_ns) / 1000;
+    return ret;
+}
+
+static void *run(void *opaque)
+{
+    CurlingApplier *a = opaque;
+
+    pthread_mutex_lock(&a->lock);
+    for (;;) {
+        CurlingAppliedRound applied;
+        CurlingRound *round;
+        CurlingError err;
+        uint64_t device_bytes;
+        bool streamed;
+        int ret;
+
+        while (!a->round && !a->quit) {
+            pthread_cond_wait(&a->cond, &a->lock);
+        }
+        round = a->round;
+        streamed = a->streamed;
+        device_bytes = a->device_bytes;
+        if (!round) {
+            break;
+        }
+        pthread_mutex_unlock(&a->lock);
+
+        ret = apply_round(a, round, streamed, device_bytes, &applied, &err);
+        curling_round_free(round);
+
+        pthread_mutex_lock(&a->lock);
+        if (ret < 0) {
+            a->broken = true;
+            a->broken_error = err;
+        }
+        pthread_mutex_unlock(&a->lock);
+        a->ops.done(a->ops.opaque, &applied, ret, &err);
+
+        pthread_mutex_lock(&a->lock);
+        a->round = NULL;
+        pthread_cond_broadcast(&a->cond);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+CurlingApplier *curling_applier_new(const CurlingRamLayout *layout,
+                                    const CurlingApplierOps *ops)
+{
+    CurlingApplier *a = calloc(1, sizeof(*a));
+    pthread_condattr_t attr;
+
+    if (!a) {
+        return NULL;
+    }
+    a->layout = layout;
+    a->ops = *ops;
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&a->cond, &attr);
+    pthread_condattr_destroy(&attr);
+    if (pthread_create(&a->thread, NULL, run, a)) {
+        pthread_cond_destroy(&a->cond);
+        pthread_mutex_destroy(&a->lock);
+        free(a);
+        return NULL;
+    }
+    return a;
+}
+
+void curling_applier_free(CurlingApplier *a)
+{
+    if (!a) {
+        return;
+    }
+    pthread_mutex_lock(&a->lock);
+    a->quit = true;
+    pthread_cond_broadcast(&a->cond);
+    pthread_mutex_unlock(&a->lock);
+    pthread_join(a->thread, NULL);
+    pthread_cond_destroy(&a->cond);
+    pthread_mutex_destroy(&a->lock);
+    free(a->device.data);
+    free(a->incoming.data);
+    free(a);
+}
+
+void curling_applier_submit(CurlingApplier *a, CurlingRound *whole,
+                            bool streamed, uint64_t device_bytes)
+{
+    pthread_mutex_lock(&a->lock);
+    a->round = whole;
+    a->streamed = streamed;
+    a->device_bytes = device_bytes;
+    pthread_cond_broadcast(&a->cond);
+    pthread_mutex_unlock(&a->lock);
+}
+
+bool curling_applier_wait(CurlingApplier *a, int64_t deadline_ns)
+{
+    struct timespec until = {
+        .tv_sec = deadline_ns / 1000000000LL,
+        .tv_nsec = deadline_ns % 1000000000LL,
+    };
+    bool idle;
+
+    pthread_mutex_lock(&a->lock);
+    while (a->round && pthread_cond_timedwait(&a->cond, &a->lock,
+                                              &until) != ETIMEDOUT) {
+    }
+    idle = !a->round;
+    pthread_mutex_unlock(&a->lock);
+    return idle;
+}
+
+bool curling_applier_is_broken(CurlingApplier *a, CurlingError *err)
+{
+    bool broken;
+
+    pthread_mutex_lock(&a->lock);
+    broken = a->broken;
+    if (broken && err) {
+        *err = a->broken_error;
+    }
+    pthread_mutex_unlock(&a->lock);
+    return broken;
+}
+
+const uint8_t *curling_applier_device(const CurlingApplier *a,
+                                      size_t *len_bytes)
+{
+    *len_bytes = a->device.len_bytes;
+    return a->device.data;
+}
