@@ -807,7 +807,8 @@ static void test_silence_and_back(void **state)
     assert_int_equal(info.held, ROUNDS - 2);
     write_all(fds[0], tape.bytes + whole, tape.len - whole);
     wait_state(standby, CURLING_STATE_STANDBY, 4);
-    standby->settings.on_silence = CURLING_POLICY_TAKEOVER;
+    __atomic_store_n(&standby->settings.on_silence, CURLING_POLICY_TAKEOVER,
+                     __ATOMIC_RELAXED);
     wait_state(standby, CURLING_STATE_ACTIVE, 0);
     assert_int_equal(standby->taken, ROUNDS - 1);
     while (recv(fds[0], answer, sizeof(answer), MSG_DONTWAIT) > 0) {
