@@ -23,6 +23,7 @@ LIB_SOURCES = \
 	failover.c \
 	frame.c \
 	hello.c \
+	intake.c \
 	ram.c \
 	receiver.c \
 	round.c \

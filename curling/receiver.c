@@ -28,6 +28,7 @@
 
 #include "apply.h"
 #include "hello.h"
+#include "intake.h"
 #include "receiver.h"
 #include "session.h"
 
@@ -54,13 +55,11 @@ struct CurlingReceiver {
     /* reader thread only */
     CurlingSession session;
     Offer *serving;             /* whose connection @session is */
-    CurlingRound *reading;
+    CurlingIntake intake;
     uint8_t scratch[CURLING_PAYLOAD_MAX];
-    uint64_t reading_device_bytes;
     uint8_t session_id[CURLING_SESSION_ID_BYTES];
     uint32_t generation;
     bool stopped;               /* STOP came on this connection */
-    bool streaming;             /* this round goes straight into RAM */
     CurlingError takeover_reason;
 
     pthread_mutex_t lock;
@@ -99,8 +98,8 @@ CurlingReceiver *curling_receiver_new(const CurlingReceiverConfig *config)
     }
     r->config = *config;
     r->pool = curling_pool_new(config->limit_bytes);
-    r->reading = r->pool ? curling_round_new(r->pool) : NULL;
-    if (!r->reading) {
+    if (!r->pool || curling_intake_init(&r->intake, config->layout,
+                                        r->pool) < 0) {
         curling_pool_free(r->pool);
         free(r);
         return NULL;
@@ -136,7 +135,7 @@ void curling_receiver_free(CurlingReceiver *r)
         r->offers = offer->next;
         offer_free(offer);
     }
-    curling_round_free(r->reading);
+    curling_intake_destroy(&r->intake);
     curling_pool_free(r->pool);
     pthread_cond_destroy(&r->cond);
     pthread_mutex_destroy(&r->lock);
@@ -376,18 +375,6 @@ static void wait_applied(CurlingReceiver *r)
 
 /* ---- Reading rounds ----------------------------------------------------- */
 
-static void discard_reading(CurlingReceiver *r)
-{
-    if (curling_round_state(r->reading) == CURLING_ROUND_EMPTY) {
-        return;
-    }
-    curling_round_discard(r->reading);
-    r->streaming = false;
-    pthread_mutex_lock(&r->lock);
-    r->info.rounds_discarded++;
-    pthread_mutex_unlock(&r->lock);
-}
-
 static uint64_t held_round(CurlingReceiver *r)
 {
     uint64_t held;
@@ -401,94 +388,37 @@ static uint64_t held_round(CurlingReceiver *r)
 static int begin_round(CurlingReceiver *r, const CurlingHeader *header,
                        const uint8_t *payload, CurlingError *err)
 {
-    uint32_t kind = curling_get_u32(payload + CURLING_BEGIN_KIND);
-    uint64_t base = curling_get_u64(payload + CURLING_BEGIN_BASE);
-    uint64_t held = held_round(r);
+    int ret = curling_intake_begin(&r->intake, header, payload, held_round(r),
+                                   err);
 
-    if (curling_round_state(r->reading) != CURLING_ROUND_EMPTY) {
-        return curling_error_set(err, -EPROTO, "got ROUND_BEGIN of round %"
-                                 PRIu64 " inside round %" PRIu64,
-                                 header->round,
-                                 curling_round_number(r->reading));
-    }
-    if (curling_get_u32(payload + CURLING_BEGIN_RESERVED) ||
-        kind > CURLING_KIND_FULL) {
-        return curling_error_set(err, -EPROTO, "got a round of kind %" PRIu32
-                                 ", expected 0 to %d", kind,
-                                 CURLING_KIND_FULL);
-    }
-    if (header->round == CURLING_ROUND_NONE ||
-        (held != CURLING_ROUND_NONE && header->round <= held)) {
-        return curling_error_set(err, -EPROTO, "got round %" PRIu64
-                                 ", expected one after %" PRIu64,
-                                 header->round, held);
-    }
-    if (kind == CURLING_KIND_DELTA &&
-        (base != held || held == CURLING_ROUND_NONE)) {
-        return curling_error_set(err, -EPROTO, "got a delta against round %"
-                                 PRIu64 ", but round %" PRIu64 " is held",
-                                 base, held);
-    }
-    r->streaming = kind == CURLING_KIND_SYNC && held == CURLING_ROUND_NONE;
-    r->reading_device_bytes = 0;
-    curling_round_begin(r->reading, header->round, header->generation, kind,
-                        base);
-    if (r->streaming) {
+    if (ret == 0 && r->intake.streaming) {
         curling_applier_stream_begin(r->applier);
     }
-    return 0;
-}
-
-/*
- * The buffer is full.  That is for the applier to mend if it has a round,
- * and the end of the session if it has none.
- */
-static uint8_t *reserve(CurlingReceiver *r, size_t len_bytes)
-{
-    uint8_t *room = curling_round_reserve(r->reading, len_bytes);
-
-    if (!room) {
-        wait_applied(r);
-        room = curling_round_reserve(r->reading, len_bytes);
-    }
-    return room;
+    return ret;
 }
 
 static int read_data(CurlingReceiver *r, const CurlingHeader *header,
                      CurlingError *err)
 {
     uint8_t *room;
-    int ret;
+    int ret = curling_intake_room(&r->intake, header, &room, err);
 
-    if (curling_round_state(r->reading) != CURLING_ROUND_OPEN) {
-        return curling_error_set(err, -EPROTO,
-                                 "got DATA, expected ROUND_BEGIN");
+    if (ret == -EOVERFLOW) {
+        /* The round that is being applied will soon give back its memory. */
+        wait_applied(r);
+        ret = curling_intake_room(&r->intake, header, &room, err);
     }
-    room = reserve(r, header->length_bytes);
-    if (!room) {
-        return curling_error_set(err, -EOVERFLOW, "round %" PRIu64
-                                 " does not fit into max-round-bytes (%"
-                                 PRIu64 "); raise it at the receiver",
-                                 header->round, curling_pool_limit(r->pool));
+    if (ret == 0) {
+        ret = curling_session_recv_payload(&r->session, header, room, err);
     }
-    ret = curling_session_recv_payload(&r->session, header, room, err);
-    if (ret < 0) {
-        return ret;
+    if (ret == 0) {
+        ret = curling_intake_data(&r->intake, header, room, err);
     }
-    ret = curling_ram_validate(r->config.layout, room, header->length_bytes,
-                               &r->reading_device_bytes, err);
-    if (ret < 0) {
-        return ret;
-    }
-    ret = curling_round_append(r->reading, header, room, err);
-    if (ret < 0) {
-        return ret;
-    }
-    if (r->streaming) {
+    if (ret == 0 && r->intake.streaming) {
         curling_applier_stream(r->applier, room, header->length_bytes);
-        curling_round_drop_frames(r->reading);
+        curling_intake_streamed(&r->intake);
     }
-    return 0;
+    return ret;
 }
 
 /* The round is whole: from here on it is what a takeover starts from. */
@@ -511,41 +441,27 @@ static int end_round(CurlingReceiver *r, const CurlingHeader *header,
                      const uint8_t *payload, CurlingError *err)
 {
     CurlingRound *whole;
-    int ret;
+    int ret = curling_intake_end(&r->intake, header, payload, &whole, err);
 
-    if (curling_round_state(r->reading) != CURLING_ROUND_OPEN ||
-        header->round != curling_round_number(r->reading)) {
-        return curling_error_set(err, -EPROTO, "got ROUND_END of round %"
-                                 PRIu64 " outside of it", header->round);
-    }
-    if (!r->reading_device_bytes) {
-        return curling_error_set(err, -EPROTO, "round %" PRIu64
-                                 " has no device state", header->round);
-    }
-    ret = curling_round_verify(r->reading, payload, err);
     if (ret < 0) {
         return ret;
     }
     wait_applied(r);
     if (curling_applier_is_broken(r->applier, err)) {
+        curling_round_free(whole);
         return -ECANCELED;
     }
-    whole = curling_round_take(r->reading);
-    if (!whole) {
-        return curling_error_set(err, -ENOMEM, "no memory for a round");
-    }
-    if (!r->streaming) {
+    if (!r->intake.streaming) {
         ret = commit(r, header->round, err);
         curling_applier_submit(r->applier, whole, false,
-                               r->reading_device_bytes);
+                               r->intake.device_bytes);
         return ret;
     }
     /*
      * The first round is loaded on trial before it counts as held, so that a
      * pair that does not fit is refused here and not at the takeover.
      */
-    curling_applier_submit(r->applier, whole, true, r->reading_device_bytes);
-    r->streaming = false;
+    curling_applier_submit(r->applier, whole, true, r->intake.device_bytes);
     wait_applied(r);
     if (curling_applier_is_broken(r->applier, err)) {
         return -ECANCELED;
@@ -726,7 +642,11 @@ static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
         send_failed(r, CURLING_ROUND_NONE, err);
     }
     wait_applied(r);
-    discard_reading(r);
+    if (curling_intake_discard(&r->intake)) {
+        pthread_mutex_lock(&r->lock);
+        r->info.rounds_discarded++;
+        pthread_mutex_unlock(&r->lock);
+    }
     r->serving = NULL;
     curling_session_destroy(&r->session);
     offer_free(offer);
