@@ -148,7 +148,7 @@ bench-crc: $(BUILD)/tests/bench-crc
 
 ## shellcheck on every shell script
 shellcheck:
-	$(Q)shellcheck -x -P SCRIPTDIR $(SHELL_SCRIPTS)
+	$(Q)shellcheck -x -P SCRIPTDIR:. $(SHELL_SCRIPTS)
 
 ## Remove what was built; build/fetch (downloads) and build/qemu stay
 clean:

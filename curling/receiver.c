@@ -60,6 +60,10 @@ struct CurlingReceiver {
     uint8_t session_id[CURLING_SESSION_ID_BYTES];
     uint32_t generation;
     bool stopped;               /* STOP came on this connection */
+    bool confirmed;             /* it said more than HELLO */
+    int64_t wait_ns;            /* when to bring up @wait_event; 0: never */
+    CurlingEvent wait_event;
+    CurlingError wait_reason;
     CurlingError takeover_reason;
 
     pthread_mutex_t lock;
@@ -235,6 +239,16 @@ static void set_last_error(CurlingReceiver *r, const char *text)
 
 /* ---- Connections -------------------------------------------------------- */
 
+/* Whoever reads nothing for the peer timeout is not waited for. */
+static void init_session(CurlingReceiver *r, CurlingSession *session,
+                         CurlingChannel *channel, uint32_t generation)
+{
+    uint32_t timeout_ms = setting(&r->config.settings->peer_timeout_ms);
+
+    curling_session_init(session, channel, generation, timeout_ms);
+    session->stall_ms = timeout_ms;
+}
+
 static int hello_deadline(void *opaque, int64_t idle_ns, CurlingError *err)
 {
     const int64_t *deadline_ns = opaque;
@@ -272,8 +286,7 @@ void curling_receiver_offer(CurlingReceiver *r, CurlingChannel *channel,
     r->n_offers += !full;
     pthread_mutex_unlock(&r->lock);
 
-    curling_session_init(&session, channel, 0,
-                         setting(&r->config.settings->peer_timeout_ms));
+    init_session(r, &session, channel, 0);
     session.tick = hello_deadline;
     session.opaque = &deadline_ns;
     if (full) {
@@ -368,7 +381,7 @@ static void wait_applied(CurlingReceiver *r)
     while (!curling_applier_wait(r->applier, curling_clock_ns() +
                                  CURLING_CHANNEL_TICK_MS * NS_PER_MS)) {
         if (r->serving) {
-            curling_session_beat(&r->session);
+            curling_session_beat(&r->session, false);
         }
     }
 }
@@ -508,8 +521,7 @@ static void refuse(CurlingReceiver *r, Offer *offer, uint32_t kind,
 {
     CurlingSession session;
 
-    curling_session_init(&session, offer->channel, offer->hello.generation,
-                         setting(&r->config.settings->peer_timeout_ms));
+    init_session(r, &session, offer->channel, offer->hello.generation);
     curling_reject_send(&session, kind, text, NULL);
     curling_session_destroy(&session);
     offer_free(offer);
@@ -519,8 +531,7 @@ static void answer_superseded(CurlingReceiver *r, Offer *offer)
 {
     CurlingSession session;
 
-    curling_session_init(&session, offer->channel, r->generation + 1,
-                         setting(&r->config.settings->peer_timeout_ms));
+    init_session(r, &session, offer->channel, r->generation + 1);
     curling_session_send(&session, CURLING_TYPE_SUPERSEDED,
                          CURLING_ROUND_NONE, NULL, 0, NULL);
     curling_session_destroy(&session);
@@ -573,6 +584,36 @@ static int judge_silence(CurlingReceiver *r, int64_t idle_ns,
     return -ETIMEDOUT;
 }
 
+static void wait_for(CurlingReceiver *r, CurlingEvent event, uint32_t wait_ms,
+                     const char *reason)
+{
+    r->wait_ns = curling_clock_ns() + wait_ms * NS_PER_MS;
+    r->wait_event = event;
+    curling_error_set(&r->wait_reason, 0, "%s", reason);
+}
+
+static bool is_wait_over(const CurlingReceiver *r)
+{
+    return r->wait_ns && curling_clock_ns() >= r->wait_ns;
+}
+
+/*
+ * HELLO may be an old one that lay in the socket while this side slept, its
+ * sender long gone to another attempt.  What is heard after WELCOME proves
+ * that there is somebody, and only then what follows is about his life.
+ */
+static void confirm(CurlingReceiver *r)
+{
+    if (r->confirmed || !r->session.read_bytes) {
+        return;
+    }
+    r->confirmed = true;
+    r->wait_ns = 0;
+    if (held_round(r) != CURLING_ROUND_NONE) {
+        happen(r, CURLING_EVENT_RESUMED, "the sender is back");
+    }
+}
+
 static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
 {
     CurlingReceiver *r = opaque;
@@ -582,6 +623,12 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
 
     __atomic_store_n(&r->session.peer_timeout_ms, timeout_ms,
                      __ATOMIC_RELAXED);
+    __atomic_store_n(&r->session.stall_ms, timeout_ms, __ATOMIC_RELAXED);
+    confirm(r);
+    if (!r->confirmed && is_wait_over(r)) {
+        return curling_error_set(err, -ENOTCONN, "a connection that says "
+                                 "nothing");
+    }
     pthread_mutex_lock(&r->lock);
     leave = r->operator_failover || r->quit;
     if (r->offers && replaces(r, r->offers)) {
@@ -614,8 +661,8 @@ static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
     memcpy(welcome.session, r->session_id, CURLING_SESSION_ID_BYTES);
     r->generation = offer->hello.generation;
     r->stopped = false;
-    curling_session_init(&r->session, offer->channel, r->generation,
-                         setting(&r->config.settings->peer_timeout_ms));
+    r->confirmed = false;
+    init_session(r, &r->session, offer->channel, r->generation);
     r->session.tick = tick;
     r->session.opaque = r;
     curling_session_agree(&r->session, offer->hello.peer_timeout_ms);
@@ -627,13 +674,12 @@ static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
     welcome.heartbeat_ms = r->session.heartbeat_ms;
     welcome.peer_timeout_ms = r->session.peer_timeout_ms;
     ret = curling_welcome_send(&r->session, &welcome, err);
-    if (ret == 0) {
-        happen(r, held_round(r) == CURLING_ROUND_NONE ?
-                  CURLING_EVENT_WELCOMED : CURLING_EVENT_RESUMED,
-               "a sender is connected");
+    if (ret == 0 && welcome.held == CURLING_ROUND_NONE) {
+        happen(r, CURLING_EVENT_WELCOMED, "a sender is connected");
     }
     while (ret == 0 && !r->stopped) {
         ret = curling_session_recv(&r->session, &header, err);
+        confirm(r);
         if (ret == 0) {
             ret = act_on(r, &header, err);
         }
@@ -683,16 +729,17 @@ static void take_over(CurlingReceiver *r)
     }
 }
 
-/* Carry out what failover.c said; returns the deadline of a grace, or 0. */
-static int64_t act(CurlingReceiver *r, CurlingAction action)
+/* Carry out what failover.c said about what @reason tells. */
+static void act(CurlingReceiver *r, CurlingAction action, const char *reason)
 {
     switch (action) {
     case CURLING_ACTION_DROP:
         drop_held(r);
         break;
     case CURLING_ACTION_GRACE:
-        return curling_clock_ns() + NS_PER_MS *
-               setting(&r->config.settings->close_grace_ms);
+        wait_for(r, CURLING_EVENT_GRACE_OVER,
+                 setting(&r->config.settings->close_grace_ms), reason);
+        break;
     case CURLING_ACTION_TAKEOVER:
         take_over(r);
         break;
@@ -702,41 +749,57 @@ static int64_t act(CurlingReceiver *r, CurlingAction action)
     case CURLING_ACTION__MAX:
         break;
     }
-    return 0;
+}
+
+static void act_on_event(CurlingReceiver *r, CurlingEvent event,
+                         const char *reason)
+{
+    act(r, happen(r, event, reason), reason);
+}
+
+/* No round is held: whatever it was, there is nothing to start. */
+static void end_of_empty(CurlingReceiver *r, const CurlingError *err)
+{
+    CurlingError sentence;
+
+    curling_error_set(&sentence, 0, "%s; no round is whole, so there is "
+                      "nothing to start", err->text);
+    set_last_error(r, sentence.text);
+    act_on_event(r, CURLING_EVENT_CLOSED, sentence.text);
 }
 
 /* What the end of a connection is to the state machine. */
-static int64_t end_of_connection(CurlingReceiver *r, int ret,
-                                 const CurlingError *err)
+static void end_of_connection(CurlingReceiver *r, int ret,
+                              const CurlingError *err)
 {
     CurlingError broken;
 
     if (ret == 0) {
-        return act(r, happen(r, CURLING_EVENT_STOPPED,
-                             "the sender ended the session"));
-    }
-    if (curling_applier_is_broken(r->applier, &broken)) {
-        return act(r, happen(r, CURLING_EVENT_BROKEN, broken.text));
-    }
-    if (ret == -ECONNABORTED) {
-        return 0;       /* the next connection is waiting already */
-    }
-    if (held_round(r) == CURLING_ROUND_NONE && ret != -ECANCELED) {
-        CurlingError sentence;
-
-        curling_error_set(&sentence, ret, "%s; no round is whole, so there is "
-                          "nothing to start", err->text);
-        set_last_error(r, sentence.text);
-        return act(r, happen(r, CURLING_EVENT_CLOSED, sentence.text));
-    }
-    if (ret == -EPIPE) {
-        return act(r, happen(r, CURLING_EVENT_CLOSED, err->text));
-    }
-    if (ret != -ECANCELED) {
+        act_on_event(r, CURLING_EVENT_STOPPED, "the sender ended the session");
+    } else if (curling_applier_is_broken(r->applier, &broken)) {
+        act_on_event(r, CURLING_EVENT_BROKEN, broken.text);
+    } else if (ret == -ECANCELED) {
+        /* curling-failover or the end of this process */
+    } else if (held_round(r) == CURLING_ROUND_NONE) {
+        end_of_empty(r, err);
+    } else if (ret == -EPIPE && r->confirmed) {
+        act_on_event(r, CURLING_EVENT_CLOSED, err->text);
+    } else if (ret == -ETIMEDOUT) {
         set_last_error(r, err->text);
-        return act(r, happen(r, CURLING_EVENT_SILENT, err->text));
+        act_on_event(r, CURLING_EVENT_SILENT, err->text);
+    } else {
+        /*
+         * The connection is no use any more, which says nothing about the
+         * sender: it has the time of any silence to come back.
+         */
+        if (ret != -ECONNABORTED && r->confirmed) {
+            set_last_error(r, err->text);
+        }
+        if (!r->wait_ns) {
+            wait_for(r, CURLING_EVENT_SILENT,
+                     setting(&r->config.settings->peer_timeout_ms), err->text);
+        }
     }
-    return 0;
 }
 
 /* May @offer be served now?  If not it is answered and gone. */
@@ -827,23 +890,21 @@ static void check_operator(CurlingReceiver *r)
     r->operator_failover = false;
     pthread_mutex_unlock(&r->lock);
     if (asked) {
-        act(r, happen(r, CURLING_EVENT_OPERATOR, "curling-failover"));
+        act_on_event(r, CURLING_EVENT_OPERATOR, "curling-failover");
     }
 }
 
-/* The next connection; NULL when @grace_ns (0: none) is over, or when there
- * is something else to look after. */
-static Offer *next_offer(CurlingReceiver *r, int64_t grace_ns)
+/* The next connection; NULL when what is waited for is due, or when there is
+ * something else to look after. */
+static Offer *next_offer(CurlingReceiver *r)
 {
     Offer *offer;
 
     pthread_mutex_lock(&r->lock);
-    while (!r->offers && !r->quit && !r->operator_failover) {
-        if (grace_ns && curling_clock_ns() >= grace_ns) {
-            break;
-        }
-        if (grace_ns) {
-            wait_until(r, grace_ns);
+    while (!r->offers && !r->quit && !r->operator_failover &&
+           !is_wait_over(r)) {
+        if (r->wait_ns) {
+            wait_until(r, r->wait_ns);
         } else {
             pthread_cond_wait(&r->cond, &r->lock);
         }
@@ -851,6 +912,20 @@ static Offer *next_offer(CurlingReceiver *r, int64_t grace_ns)
     offer = r->quit ? NULL : take_offer_locked(r);
     pthread_mutex_unlock(&r->lock);
     return offer;
+}
+
+/* Nobody came back in time. */
+static void end_of_wait(CurlingReceiver *r)
+{
+    CurlingEvent event = r->wait_event;
+    CurlingError reason;
+
+    r->wait_ns = 0;
+    curling_error_set(&reason, 0, event == CURLING_EVENT_GRACE_OVER ?
+                      "the sender died: %s, and nobody came back" :
+                      "the sender did not come back: %s",
+                      r->wait_reason.text);
+    act_on_event(r, event, reason.text);
 }
 
 static bool is_quitting(CurlingReceiver *r)
@@ -871,7 +946,6 @@ void curling_receiver_run(CurlingReceiver *r)
         .done = op_done,
         .opaque = r,
     };
-    int64_t grace_ns = 0;
     CurlingError err;
 
     r->applier = curling_applier_new(r->config.layout, &ops);
@@ -881,23 +955,12 @@ void curling_receiver_run(CurlingReceiver *r)
         return;
     }
     while (!is_quitting(r)) {
-        Offer *offer = next_offer(r, grace_ns);
+        Offer *offer = next_offer(r);
 
-        if (offer) {
-            if (admit(r, offer)) {
-                int64_t next_ns = end_of_connection(r, serve(r, offer, &err),
-                                                    &err);
-
-                /* A try to come back that failed does not end the grace. */
-                if (next_ns || current_state(r) != CURLING_STATE_CLOSED) {
-                    grace_ns = next_ns;
-                }
-            }
-        } else if (grace_ns && curling_clock_ns() >= grace_ns) {
-            grace_ns = 0;
-            act(r, happen(r, CURLING_EVENT_GRACE_OVER,
-                          "the sender died: its connection was closed and "
-                          "nobody came back"));
+        if (offer && admit(r, offer)) {
+            end_of_connection(r, serve(r, offer, &err), &err);
+        } else if (!offer && is_wait_over(r)) {
+            end_of_wait(r);
         }
         check_operator(r);
     }

@@ -203,9 +203,13 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
     if (cancelled && !s->connected) {
         return curling_error_set(err, -ECANCELED, "cancelled");
     }
-    if (!s->connected && curling_clock_ns() > s->handshake_ns) {
-        return curling_error_set(err, -ETIMEDOUT, "no answer to HELLO within "
-                                 "%d ms", CURLING_HANDSHAKE_MS);
+    if (!s->connected) {
+        /* A receiver that slept will find HELLO when it wakes. */
+        if (curling_clock_ns() > s->handshake_ns) {
+            return curling_error_set(err, -ETIMEDOUT, "no answer to HELLO "
+                                     "within %d ms", CURLING_HANDSHAKE_MS);
+        }
+        return 0;
     }
     if (cancelled && !s->session.write_deadline_ns) {
         /* What is being shipped goes to its end, but not for ever. */
@@ -257,6 +261,8 @@ static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
     }
     *held = welcome.held;
     curling_session_agree(&s->session, welcome.peer_timeout_ms);
+    /* The receiver goes on with this connection once it hears more of it. */
+    curling_session_beat(&s->session, true);
     return 0;
 }
 

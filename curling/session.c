@@ -99,11 +99,30 @@ static void pace_locked(CurlingSession *session, size_t len_bytes)
     }
 }
 
+/* Has the peer taken nothing for longer than may be? */
+static int check_stall(CurlingSession *session, int64_t progress_ns,
+                       CurlingError *err)
+{
+    int64_t now_ns = curling_clock_ns();
+    int64_t deadline_ns = __atomic_load_n(&session->write_deadline_ns,
+                                          __ATOMIC_RELAXED);
+    int64_t stall_ns = NS_PER_MS * __atomic_load_n(&session->stall_ms,
+                                                   __ATOMIC_RELAXED);
+
+    if ((deadline_ns && now_ns > deadline_ns) ||
+        (stall_ns && now_ns - progress_ns > stall_ns)) {
+        return curling_error_set(err, -ETIMEDOUT, "the peer reads nothing");
+    }
+    return 0;
+}
+
 /* Called with write_lock held. */
-static int write_locked(CurlingSession *session, const uint8_t *data,
-                        size_t len_bytes, CurlingError *err)
+static int write_all_locked(CurlingSession *session, const uint8_t *data,
+                            size_t len_bytes, CurlingError *err)
 {
     bool paced = __atomic_load_n(&session->max_bandwidth, __ATOMIC_RELAXED);
+    int64_t progress_ns = curling_clock_ns();
+    int ret;
 
     while (len_bytes) {
         size_t want = paced && len_bytes > PACE_BYTES ? PACE_BYTES : len_bytes;
@@ -114,12 +133,9 @@ static int write_locked(CurlingSession *session, const uint8_t *data,
         }
         done = session->channel->write(session->channel->opaque, data, want);
         if (done == -EAGAIN || done == -EINTR) {
-            int64_t deadline_ns = __atomic_load_n(&session->write_deadline_ns,
-                                                  __ATOMIC_RELAXED);
-
-            if (deadline_ns && curling_clock_ns() > deadline_ns) {
-                return curling_error_set(err, -ETIMEDOUT,
-                                         "the peer reads nothing");
+            ret = check_stall(session, progress_ns, err);
+            if (ret < 0) {
+                return ret;
             }
             continue;
         }
@@ -133,13 +149,27 @@ static int write_locked(CurlingSession *session, const uint8_t *data,
         }
         data += done;
         len_bytes -= (size_t)done;
-        __atomic_store_n(&session->sent_ns, curling_clock_ns(),
-                         __ATOMIC_RELAXED);
+        progress_ns = curling_clock_ns();
+        __atomic_store_n(&session->sent_ns, progress_ns, __ATOMIC_RELAXED);
         if (paced) {
             pace_locked(session, (size_t)done);
         }
     }
     return 0;
+}
+
+/* Called with write_lock held. */
+static int write_locked(CurlingSession *session, const uint8_t *data,
+                        size_t len_bytes, CurlingError *err)
+{
+    int ret = write_all_locked(session, session->rest, session->rest_bytes,
+                               err);
+
+    if (ret < 0) {
+        return ret;
+    }
+    session->rest_bytes = 0;
+    return write_all_locked(session, data, len_bytes, err);
 }
 
 int curling_session_send_frames(CurlingSession *session, const uint8_t *frames,
@@ -183,19 +213,22 @@ int curling_session_send(CurlingSession *session, uint8_t type,
     return ret;
 }
 
-/*
- * A beat is sent only where nothing else is being sent: the bytes of a round
- * are a sign of life as good as any.
- */
-void curling_session_beat(CurlingSession *session)
+static bool is_beat_due(CurlingSession *session, int64_t now_ns)
 {
-    int64_t now_ns = curling_clock_ns();
-    uint8_t wire[CURLING_HEADER_BYTES + CURLING_HEARTBEAT_BYTES];
-    uint8_t payload[CURLING_HEARTBEAT_BYTES];
-    uint32_t beat_ms = __atomic_load_n(&session->heartbeat_ms,
-                                       __ATOMIC_RELAXED);
     int64_t sent_ns = __atomic_load_n(&session->sent_ns, __ATOMIC_RELAXED);
-    int64_t age_ms;
+    int64_t beat_ns = NS_PER_MS * __atomic_load_n(&session->heartbeat_ms,
+                                                  __ATOMIC_RELAXED);
+
+    /* Half a tick early rather than a tick late. */
+    return now_ns - sent_ns + CURLING_CHANNEL_TICK_MS * NS_PER_MS / 2 >=
+           beat_ns;
+}
+
+static void build_beat(CurlingSession *session, int64_t now_ns)
+{
+    uint8_t payload[CURLING_HEARTBEAT_BYTES];
+    int64_t age_ms = (now_ns - __atomic_load_n(&session->round_ns,
+                                               __ATOMIC_RELAXED)) / NS_PER_MS;
     CurlingHeader header = {
         .type = CURLING_TYPE_HEARTBEAT,
         .flags = CURLING_FLAG_OPTIONAL,
@@ -203,23 +236,45 @@ void curling_session_beat(CurlingSession *session)
         .round = CURLING_ROUND_NONE,
     };
 
-    /* Half a tick early rather than a tick late. */
-    if (now_ns - sent_ns + CURLING_CHANNEL_TICK_MS * NS_PER_MS / 2 <
-        beat_ms * NS_PER_MS) {
-        return;
-    }
-    if (pthread_mutex_trylock(&session->write_lock)) {
-        return;
-    }
-    age_ms = (now_ns - __atomic_load_n(&session->round_ns, __ATOMIC_RELAXED)) /
-             NS_PER_MS;
-    curling_put_u32(payload + CURLING_HEARTBEAT_INTERVAL_MS, beat_ms);
+    curling_put_u32(payload + CURLING_HEARTBEAT_INTERVAL_MS,
+                    __atomic_load_n(&session->heartbeat_ms,
+                                    __ATOMIC_RELAXED));
     curling_put_u32(payload + CURLING_HEARTBEAT_ROUND_AGE_MS,
                     age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms);
-    /* A write error is seen by whoever reads or sends next. */
-    write_locked(session, wire,
-                 curling_frame_build(&header, payload, sizeof(payload), wire),
-                 NULL);
+    session->rest_bytes = curling_frame_build(&header, payload,
+                                              sizeof(payload), session->rest);
+}
+
+/*
+ * A beat is sent only where nothing else is being sent: the bytes of a round
+ * are a sign of life as good as any.  A peer that reads nothing must not stop
+ * the thread that beats: a beat that does not fit is dropped, and the end of
+ * one that fits in part goes out before whatever is sent next.
+ */
+void curling_session_beat(CurlingSession *session, bool now)
+{
+    int64_t now_ns = curling_clock_ns();
+    bool fresh;
+    ssize_t done;
+
+    if ((!now && !is_beat_due(session, now_ns)) ||
+        pthread_mutex_trylock(&session->write_lock)) {
+        return;
+    }
+    fresh = !session->rest_bytes;
+    if (fresh) {
+        build_beat(session, now_ns);
+    }
+    /* An error is seen by whoever reads or sends next. */
+    done = session->channel->write(session->channel->opaque, session->rest,
+                                   session->rest_bytes);
+    if (done > 0) {
+        session->rest_bytes -= (size_t)done;
+        memmove(session->rest, session->rest + done, session->rest_bytes);
+        __atomic_store_n(&session->sent_ns, now_ns, __ATOMIC_RELAXED);
+    } else if (fresh) {
+        session->rest_bytes = 0;
+    }
     pthread_mutex_unlock(&session->write_lock);
 }
 
@@ -241,7 +296,7 @@ static int housekeep(CurlingSession *session, CurlingError *err)
     if (gap_ns > timeout_ns / 2) {
         __atomic_store_n(&session->heard_ns, now_ns, __ATOMIC_RELAXED);
     }
-    curling_session_beat(session);
+    curling_session_beat(session, false);
     if (!session->tick) {
         return 0;
     }
@@ -270,6 +325,7 @@ static int read_full(CurlingSession *session, void *to, size_t len_bytes,
         if (done > 0) {
             at += done;
             len_bytes -= (size_t)done;
+            session->read_bytes += (size_t)done;
             now_ns = curling_clock_ns();
             __atomic_store_n(&session->heard_ns, now_ns, __ATOMIC_RELAXED);
             /* A stream that never pauses must not keep us from beating. */

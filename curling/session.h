@@ -37,10 +37,14 @@ typedef struct CurlingSession {
     /* protected by @write_lock: a frame goes out in one piece */
     pthread_mutex_t write_lock;
     int64_t paced_until_ns;
+    uint8_t rest[CURLING_HEADER_BYTES + CURLING_HEARTBEAT_BYTES];
+    size_t rest_bytes;                  /* of a beat that was cut short */
 
     /* atomic */
     uint32_t peer_timeout_ms;           /* after which silence counts */
     uint32_t heartbeat_ms;              /* how often this side beats */
+    uint32_t stall_ms;                  /* sends fail when the peer took
+                                         * nothing for so long; 0: never */
     uint64_t max_bandwidth;             /* bytes per second, 0 = unlimited */
     int64_t heard_ns;
     int64_t sent_ns;
@@ -50,6 +54,7 @@ typedef struct CurlingSession {
 
     /* receiving thread only */
     int64_t ticked_ns;
+    uint64_t read_bytes;
 } CurlingSession;
 
 /*
@@ -73,9 +78,10 @@ void curling_session_agree(CurlingSession *session, uint32_t peer_timeout_ms);
 void curling_session_close(CurlingSession *session);
 
 /*
- * Send one frame with a small payload.  Blocks while the peer reads
- * nothing, but not after curling_session_close() or once the channel failed.
- * Any thread.  Returns 0, -EPIPE, -ECANCELED or the channel's errno.
+ * Send one frame with a small payload.  Blocks while the peer reads nothing,
+ * for stall_ms if that is set, but not after curling_session_close() or once
+ * the channel failed.  Any thread.  Returns 0, -EPIPE, -ETIMEDOUT, -ECANCELED
+ * or the channel's errno.
  */
 int curling_session_send(CurlingSession *session, uint8_t type,
                          uint64_t round, const void *payload,
@@ -90,9 +96,10 @@ int curling_session_send_frames(CurlingSession *session, const uint8_t *frames,
 
 /*
  * Send a heartbeat if one is due: for the receiving thread while it waits for
- * something other than the peer.
+ * something other than the peer.  Never waits for the peer: what does not fit
+ * into the socket now is left out.  @now: one is due in any case.
  */
-void curling_session_beat(CurlingSession *session);
+void curling_session_beat(CurlingSession *session, bool now);
 
 /*
  * Receive the header of the next frame of a known type; beats and unknown

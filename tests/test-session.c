@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -422,9 +423,14 @@ static void drain(int fd)
     }
 }
 
-/* Feed these bytes and then an end; the receiver must take over from round
- * @rounds - 1, or from none. */
-static void feed(const uint8_t *bytes, size_t len, unsigned int rounds)
+/*
+ * Feed these bytes and then an end; the receiver must take over from round
+ * @rounds - 1, or from none.  After an end it does that by itself; of bytes
+ * that are wrong it learns nothing about the sender, and would wait for him:
+ * @wrong says so, and an operator decides.
+ */
+static void feed(const uint8_t *bytes, size_t len, unsigned int rounds,
+                 bool wrong)
 {
     Standby *standby = standby_new();
     int fds[2];
@@ -437,6 +443,10 @@ static void feed(const uint8_t *bytes, size_t len, unsigned int rounds)
                            "test");
     drain(fds[0]);
     close(fds[0]);
+    if (rounds && wrong) {
+        assert_int_equal(curling_receiver_failover(standby->core, true, NULL),
+                         0);
+    }
     if (rounds) {
         wait_state(standby, CURLING_STATE_ACTIVE, 0);
         assert_int_equal(standby->taken, rounds - 1);
@@ -457,21 +467,21 @@ static void feed(const uint8_t *bytes, size_t len, unsigned int rounds)
 static void test_whole(void **state)
 {
     (void)state;
-    feed(tape.bytes, tape.len, ROUNDS);
+    feed(tape.bytes, tape.len, ROUNDS, false);
 }
 
 static void test_prefixes(void **state)
 {
     (void)state;
     for (size_t len = 0; len < tape.len; len++) {
-        feed(tape.bytes, len, rounds_in(len));
+        feed(tape.bytes, len, rounds_in(len), false);
     }
 }
 
 static void flip_and_feed(size_t at, unsigned int bit)
 {
     tape.bytes[at] ^= (uint8_t)(1 << bit);
-    feed(tape.bytes, tape.len, rounds_in(at));
+    feed(tape.bytes, tape.len, rounds_in(at), true);
     tape.bytes[at] ^= (uint8_t)(1 << bit);
 }
 
@@ -531,18 +541,19 @@ static void test_frames_dropped_repeated_swapped(void **state)
 
         n = in_order(order);
         memmove(order + i, order + i + 1, (n - i - 1) * sizeof(order[0]));
-        feed(bytes, splice(bytes, order, n - 1), rounds_in(at));
+        feed(bytes, splice(bytes, order, n - 1), rounds_in(at),
+             i + 1 < tape.n_frames);
 
         n = in_order(order);
         memmove(order + i + 1, order + i, (n - i) * sizeof(order[0]));
         feed(bytes, splice(bytes, order, n + 1),
-             rounds_in(at + tape.frames[i].len));
+             rounds_in(at + tape.frames[i].len), true);
 
         if (i + 1 < tape.n_frames) {
             n = in_order(order);
             order[i] = i + 1;
             order[i + 1] = i;
-            feed(bytes, splice(bytes, order, n), rounds_in(at));
+            feed(bytes, splice(bytes, order, n), rounds_in(at), true);
         }
     }
     free(bytes);
@@ -623,7 +634,7 @@ static int connect_pair(CurlingSender *sender, Standby *standby,
     return ret;
 }
 
-static void pair_init(Pair *pair)
+static void pair_init(Pair *pair, uint8_t id)
 {
     CurlingError err;
     uint64_t held;
@@ -631,7 +642,7 @@ static void pair_init(Pair *pair)
     memset(pair, 0, sizeof(*pair));
     pair->standby = standby_new();
     pair->standby->settings.close_grace_ms = 10000;
-    pair->sender = sender_new(1);
+    pair->sender = sender_new(id);
     memory_init(&pair->memory, &pair->machine);
     pair->pool = curling_pool_new(0);
     pair->round = curling_round_new(pair->pool);
@@ -675,7 +686,7 @@ static void test_rounds_then_stop(void **state)
     Pair pair;
 
     (void)state;
-    pair_init(&pair);
+    pair_init(&pair, 1);
     for (unsigned int i = 0; i < 200; i++) {
         assert_int_equal(send_round(&pair, true, &err), 0);
     }
@@ -697,7 +708,7 @@ static void test_session_resumes(void **state)
     Pair pair;
 
     (void)state;
-    pair_init(&pair);
+    pair_init(&pair, 1);
     for (unsigned int i = 0; i < 3; i++) {
         assert_int_equal(send_round(&pair, true, &err), 0);
     }
@@ -724,7 +735,7 @@ static void test_other_session_refused(void **state)
     Pair pair;
 
     (void)state;
-    pair_init(&pair);
+    pair_init(&pair, 1);
     assert_int_equal(connect_pair(other, pair.standby, &held, &err), -EBUSY);
     assert_int_equal(send_round(&pair, true, &err), 0);
     curling_sender_free(pair.sender);
@@ -749,7 +760,7 @@ static void test_superseded(void **state)
     Pair pair;
 
     (void)state;
-    pair_init(&pair);
+    pair_init(&pair, 1);
     assert_int_equal(send_round(&pair, true, &err), 0);
     assert_int_equal(curling_receiver_failover(pair.standby->core, false,
                                                &err), -EBUSY);
@@ -818,6 +829,76 @@ static void test_silence_and_back(void **state)
     standby_free(standby);
 }
 
+/*
+ * An attempt to come back that its sender gave up long ago, found in the
+ * socket by a receiver that slept: its end is nobody's death.
+ */
+static void test_stale_attempt_is_no_death(void **state)
+{
+    CurlingReceiverInfo info;
+    CurlingError err;
+    uint64_t held;
+    int fds[2];
+    Pair pair;
+
+    (void)state;
+    pair_init(&pair, 7);
+    pair.standby->settings.close_grace_ms = 0;
+    assert_int_equal(send_round(&pair, true, &err), 0);
+    for (unsigned int i = 0; i < 3; i++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+        write_all(fds[0], tape.bytes, tape.frames[1].at);       /* HELLO */
+        shutdown(fds[0], SHUT_WR);
+        curling_receiver_offer(pair.standby->core, fd_channel(fds[1]),
+                               fd_release, "stale");
+        drain(fds[0]);
+        close(fds[0]);
+    }
+    curling_receiver_query(pair.standby->core, &info);
+    assert_int_equal(info.state, CURLING_STATE_STANDBY);
+    assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
+    assert_int_equal(held, 0);
+    assert_int_equal(send_round(&pair, true, &err), 0);
+    assert_true(pair.standby->taken == CURLING_ROUND_NONE);
+    pair_free(&pair);
+}
+
+/* A sender that is frozen reads nothing: beats fill the socket, and still an
+ * operator gets his takeover. */
+static void test_operator_and_a_frozen_sender(void **state)
+{
+    Standby *standby = standby_new();
+    CurlingReceiverInfo info;
+    int fds[2], size = 16384, full = 0;
+
+    (void)state;
+    standby->settings.peer_timeout_ms = 100;
+    standby->settings.on_silence = CURLING_POLICY_WAIT;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size,
+                                sizeof(size)), 0);
+    write_all(fds[0], tape.bytes, tape.len);
+    curling_receiver_offer(standby->core, fd_channel(fds[1]), fd_release,
+                           "frozen");
+    wait_state(standby, CURLING_STATE_SUSPECT, 0);
+    /* Until what the receiver says is not read nor taken any more. */
+    for (unsigned int same = 0, last = 0; same < 20; ) {
+        const struct timespec nap = { .tv_nsec = 50000000 };
+
+        assert_int_equal(ioctl(fds[0], FIONREAD, &full), 0);
+        same = (unsigned int)full == last ? same + 1 : 0;
+        last = (unsigned int)full;
+        nanosleep(&nap, NULL);
+    }
+    curling_receiver_query(standby->core, &info);
+    assert_int_equal(info.state, CURLING_STATE_SUSPECT);
+    assert_int_equal(curling_receiver_failover(standby->core, false, NULL), 0);
+    wait_state(standby, CURLING_STATE_ACTIVE, 0);
+    assert_int_equal(standby->taken, ROUNDS - 1);
+    close(fds[0]);
+    standby_free(standby);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -833,6 +914,8 @@ int main(void)
         cmocka_unit_test(test_superseded),
         cmocka_unit_test(test_wrong_machine_refused),
         cmocka_unit_test(test_silence_and_back),
+        cmocka_unit_test(test_stale_attempt_is_no_death),
+        cmocka_unit_test(test_operator_and_a_frozen_sender),
     };
 
     return cmocka_run_group_tests(tests, record, forget);
