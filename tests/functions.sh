@@ -88,7 +88,7 @@ start() {
         < /dev/null > "$T/$name.out" 2> "$T/$name.err" &
     pid[$name]=$!
     unset "ended[$name]"
-    started+=("$name")
+    [[ " ${started[*]-} " == *" $name "* ]] || started+=("$name")
     echo "${pid[$name]}" > "$T/$name.pid"
 }
 
