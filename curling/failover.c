@@ -97,7 +97,8 @@ static CurlingStep step_held(CurlingState state, CurlingEvent event,
         /* A close that follows silence is no proof of a death. */
         return step_to(state, CURLING_ACTION_NONE);
     case CURLING_EVENT_SILENT:
-        if (state == CURLING_STATE_STANDBY) {
+        /* In CLOSED: it came back, and then was not heard any more. */
+        if (state != CURLING_STATE_SUSPECT) {
             return by_policy(on_silence);
         }
         return step_to(state, CURLING_ACTION_NONE);

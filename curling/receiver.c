@@ -565,7 +565,7 @@ static int judge_silence(CurlingReceiver *r, int64_t idle_ns,
     CurlingState state = current_state(r);
 
     if (idle_ns <= timeout_ms * NS_PER_MS) {
-        if (state == CURLING_STATE_SUSPECT &&
+        if (state == CURLING_STATE_SUSPECT && r->confirmed &&
             idle_ns < timeout_ms * NS_PER_MS / 2) {
             happen(r, CURLING_EVENT_RESUMED, "the sender is heard again");
         }
@@ -599,8 +599,10 @@ static bool is_wait_over(const CurlingReceiver *r)
 
 /*
  * HELLO may be an old one that lay in the socket while this side slept, its
- * sender long gone to another attempt.  What is heard after WELCOME proves
- * that there is somebody, and only then what follows is about his life.
+ * sender long gone to another attempt.  As long as its connection is open
+ * there may be a sender, so nothing is started; but only what is heard after
+ * WELCOME proves it, and only then the end of the connection is about its
+ * life.
  */
 static void confirm(CurlingReceiver *r)
 {
@@ -625,10 +627,6 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
                      __ATOMIC_RELAXED);
     __atomic_store_n(&r->session.stall_ms, timeout_ms, __ATOMIC_RELAXED);
     confirm(r);
-    if (!r->confirmed && is_wait_over(r)) {
-        return curling_error_set(err, -ENOTCONN, "a connection that says "
-                                 "nothing");
-    }
     pthread_mutex_lock(&r->lock);
     leave = r->operator_failover || r->quit;
     if (r->offers && replaces(r, r->offers)) {
@@ -768,6 +766,19 @@ static void end_of_empty(CurlingReceiver *r, const CurlingError *err)
     act_on_event(r, CURLING_EVENT_CLOSED, sentence.text);
 }
 
+static void wait_again(CurlingReceiver *r, const char *reason)
+{
+    const CurlingReceiverSettings *settings = r->config.settings;
+
+    if (current_state(r) == CURLING_STATE_CLOSED) {
+        wait_for(r, CURLING_EVENT_GRACE_OVER,
+                 setting(&settings->close_grace_ms), reason);
+    } else {
+        wait_for(r, CURLING_EVENT_SILENT, setting(&settings->peer_timeout_ms),
+                 reason);
+    }
+}
+
 /* What the end of a connection is to the state machine. */
 static void end_of_connection(CurlingReceiver *r, int ret,
                               const CurlingError *err)
@@ -785,20 +796,18 @@ static void end_of_connection(CurlingReceiver *r, int ret,
     } else if (ret == -EPIPE && r->confirmed) {
         act_on_event(r, CURLING_EVENT_CLOSED, err->text);
     } else if (ret == -ETIMEDOUT) {
+        r->wait_ns = 0;
         set_last_error(r, err->text);
         act_on_event(r, CURLING_EVENT_SILENT, err->text);
     } else {
         /*
          * The connection is no use any more, which says nothing about the
-         * sender: it has the time of any silence to come back.
+         * sender: it has its time to come back once more.
          */
-        if (ret != -ECONNABORTED && r->confirmed) {
+        if (r->confirmed && ret != -ECONNABORTED) {
             set_last_error(r, err->text);
         }
-        if (!r->wait_ns) {
-            wait_for(r, CURLING_EVENT_SILENT,
-                     setting(&r->config.settings->peer_timeout_ms), err->text);
-        }
+        wait_again(r, err->text);
     }
 }
 

@@ -21,6 +21,9 @@
 /* How long a cancel waits for the peer to read what is under way. */
 #define CURLING_CANCEL_MS 1000
 
+/* How long the end of a connection may take from one thread to the other. */
+#define EXPLAIN_MS 500
+
 typedef struct Connection {
     CurlingChannel *channel;
     void (*release)(CurlingChannel *channel);
@@ -331,10 +334,30 @@ void curling_sender_disconnect(CurlingSender *s)
 
 /* ---- Rounds ------------------------------------------------------------- */
 
-/* Why a send failed is what the listener heard, if it heard anything. */
+static void wait_until(CurlingSender *s, int64_t deadline_ns)
+{
+    struct timespec until = {
+        .tv_sec = deadline_ns / 1000000000LL,
+        .tv_nsec = deadline_ns % 1000000000LL,
+    };
+
+    pthread_cond_timedwait(&s->cond, &s->lock, &until);
+}
+
+/*
+ * Why a send failed is what the listener heard, if it heard anything.  Of a
+ * connection that the peer closed it is about to hear the end, and maybe
+ * before that the reason.
+ */
 static int explain(CurlingSender *s, int ret, CurlingError *err)
 {
+    int64_t deadline_ns = curling_clock_ns() + EXPLAIN_MS * NS_PER_MS;
+
     pthread_mutex_lock(&s->lock);
+    while (ret == -EPIPE && !s->lost && !s->cancelled &&
+           curling_clock_ns() < deadline_ns) {
+        wait_until(s, deadline_ns);
+    }
     if (s->cancelled) {
         ret = curling_error_set(err, -ECANCELED, "cancelled");
     } else if (s->lost && s->lost != -ECANCELED) {
@@ -370,29 +393,55 @@ int curling_sender_begin(CurlingSender *s, const CurlingRound *round,
     return ret < 0 ? explain(s, ret, err) : 0;
 }
 
+static bool is_cancelled(CurlingSender *s)
+{
+    bool cancelled;
+
+    pthread_mutex_lock(&s->lock);
+    cancelled = s->cancelled;
+    pthread_mutex_unlock(&s->lock);
+    return cancelled;
+}
+
+/* Frame by frame: a cancel ends a round between two of them, and STOP can
+ * follow. */
+static int ship_span(CurlingSender *s, const uint8_t *span, size_t len_bytes,
+                     CurlingError *err)
+{
+    while (len_bytes) {
+        size_t frame_bytes = CURLING_HEADER_BYTES +
+                             curling_get_u32(span + CURLING_HEADER_LENGTH);
+        int ret = curling_session_send_frames(&s->session, span, frame_bytes,
+                                              err);
+
+        if (ret < 0) {
+            return ret;
+        }
+        if (is_cancelled(s)) {
+            return -ECANCELED;
+        }
+        span += frame_bytes;
+        len_bytes -= frame_bytes;
+    }
+    return 0;
+}
+
 int curling_sender_ship(CurlingSender *s, const CurlingRound *round,
                         CurlingError *err)
 {
     const uint8_t *span;
     size_t cursor = 0;
     size_t len_bytes;
-    int ret;
+    int ret = 0;
 
     if (!s->connected) {
         return not_connected(err);
     }
-    while ((span = curling_round_span(round, &cursor, &len_bytes))) {
-        bool cancelled;
-
-        ret = curling_session_send_frames(&s->session, span, len_bytes, err);
-        pthread_mutex_lock(&s->lock);
-        cancelled = s->cancelled;
-        pthread_mutex_unlock(&s->lock);
-        if (ret < 0 || cancelled) {
-            return explain(s, ret, err);
-        }
+    while (ret == 0 &&
+           (span = curling_round_span(round, &cursor, &len_bytes))) {
+        ret = ship_span(s, span, len_bytes, err);
     }
-    return 0;
+    return ret < 0 ? explain(s, ret, err) : 0;
 }
 
 int curling_sender_end(CurlingSender *s, const CurlingRound *round,
@@ -409,16 +458,6 @@ int curling_sender_end(CurlingSender *s, const CurlingRound *round,
                                curling_round_number(round), end, sizeof(end),
                                err);
     return ret < 0 ? explain(s, ret, err) : 0;
-}
-
-static void wait_until(CurlingSender *s, int64_t deadline_ns)
-{
-    struct timespec until = {
-        .tv_sec = deadline_ns / 1000000000LL,
-        .tv_nsec = deadline_ns % 1000000000LL,
-    };
-
-    pthread_cond_timedwait(&s->cond, &s->lock, &until);
 }
 
 int curling_sender_wait_received(CurlingSender *s, uint64_t number,

@@ -15,8 +15,10 @@
 #define NS_PER_MS 1000000LL
 #define NS_PER_S 1000000000LL
 
-/* A paced write goes out in pieces of this size, so that it stays even. */
-#define PACE_BYTES 65536
+/* A paced write goes out in pieces of a fiftieth of a second, so that it
+ * stays even and its peer hears something all the time. */
+#define PACE_PIECES 50
+#define PACE_BYTES_MIN 512
 
 static uint32_t heartbeat_for(uint32_t peer_timeout_ms)
 {
@@ -70,12 +72,20 @@ static int closed_error(CurlingError *err)
     return curling_error_set(err, -ECANCELED, "the connection was closed");
 }
 
+/* How fast to send; whoever has a deadline has no time for it. */
+static uint64_t pace(const CurlingSession *session)
+{
+    if (__atomic_load_n(&session->write_deadline_ns, __ATOMIC_RELAXED)) {
+        return 0;
+    }
+    return __atomic_load_n(&session->max_bandwidth, __ATOMIC_RELAXED);
+}
+
 /* Called with write_lock held. */
 static void pace_locked(CurlingSession *session, size_t len_bytes)
 {
-    uint64_t rate = __atomic_load_n(&session->max_bandwidth, __ATOMIC_RELAXED);
     int64_t now_ns = curling_clock_ns();
-    struct timespec until;
+    uint64_t rate = pace(session);
 
     if (!rate) {
         session->paced_until_ns = 0;
@@ -85,16 +95,17 @@ static void pace_locked(CurlingSession *session, size_t len_bytes)
         session->paced_until_ns = now_ns;
     }
     session->paced_until_ns += (int64_t)((double)len_bytes * NS_PER_S / rate);
-    while (session->paced_until_ns > now_ns && !is_closed(session)) {
+    while (session->paced_until_ns > now_ns && pace(session) &&
+           !is_closed(session)) {
         /* Short naps: a close must not wait for a slow pace. */
         int64_t nap_ns = session->paced_until_ns - now_ns;
+        struct timespec nap = { 0 };
 
         if (nap_ns > CURLING_CHANNEL_TICK_MS * NS_PER_MS) {
             nap_ns = CURLING_CHANNEL_TICK_MS * NS_PER_MS;
         }
-        until.tv_sec = 0;
-        until.tv_nsec = nap_ns;
-        nanosleep(&until, NULL);
+        nap.tv_nsec = nap_ns;
+        nanosleep(&nap, NULL);
         now_ns = curling_clock_ns();
     }
 }
@@ -120,12 +131,14 @@ static int check_stall(CurlingSession *session, int64_t progress_ns,
 static int write_all_locked(CurlingSession *session, const uint8_t *data,
                             size_t len_bytes, CurlingError *err)
 {
-    bool paced = __atomic_load_n(&session->max_bandwidth, __ATOMIC_RELAXED);
     int64_t progress_ns = curling_clock_ns();
     int ret;
 
     while (len_bytes) {
-        size_t want = paced && len_bytes > PACE_BYTES ? PACE_BYTES : len_bytes;
+        uint64_t rate = pace(session);
+        uint64_t piece = rate / PACE_PIECES > PACE_BYTES_MIN ?
+                         rate / PACE_PIECES : PACE_BYTES_MIN;
+        size_t want = rate && len_bytes > piece ? piece : len_bytes;
         ssize_t done;
 
         if (is_closed(session)) {
@@ -151,7 +164,7 @@ static int write_all_locked(CurlingSession *session, const uint8_t *data,
         len_bytes -= (size_t)done;
         progress_ns = curling_clock_ns();
         __atomic_store_n(&session->sent_ns, progress_ns, __ATOMIC_RELAXED);
-        if (paced) {
+        if (rate) {
             pace_locked(session, (size_t)done);
         }
     }

@@ -65,7 +65,7 @@ static void test_takeover_is_wanted(void **unused)
                      state == CURLING_STATE_CLOSED &&
                      disconnect == CURLING_POLICY_TAKEOVER) ||
                     (event == CURLING_EVENT_SILENT &&
-                     state == CURLING_STATE_STANDBY &&
+                     state != CURLING_STATE_SUSPECT &&
                      silence == CURLING_POLICY_TAKEOVER));
     }
 }
