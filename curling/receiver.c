@@ -37,6 +37,9 @@
 /* Connections whose HELLO is being read, or that wait for the reader. */
 #define OFFERS_MAX 8
 
+/* How long a takeover waits for the HELLO of somebody who has connected. */
+#define HELLO_MS 300
+
 typedef struct Offer Offer;
 struct Offer {
     Offer *next;
@@ -306,6 +309,7 @@ void curling_receiver_offer(CurlingReceiver *r, CurlingChannel *channel,
         pthread_cond_broadcast(&r->cond);
     } else {
         r->n_offers -= !full;
+        pthread_cond_broadcast(&r->cond);
         if (!full && !r->quit) {
             curling_error_set(&r->info.last_error, ret,
                               "connection from %s refused: %s", peer,
@@ -903,6 +907,13 @@ static void check_operator(CurlingReceiver *r)
     }
 }
 
+/* Somebody has connected in time, and his HELLO is being read. */
+static bool is_hello_coming_locked(const CurlingReceiver *r)
+{
+    return r->n_offers &&
+           curling_clock_ns() < r->wait_ns + HELLO_MS * NS_PER_MS;
+}
+
 /* The next connection; NULL when what is waited for is due, or when there is
  * something else to look after. */
 static Offer *next_offer(CurlingReceiver *r)
@@ -911,8 +922,10 @@ static Offer *next_offer(CurlingReceiver *r)
 
     pthread_mutex_lock(&r->lock);
     while (!r->offers && !r->quit && !r->operator_failover &&
-           !is_wait_over(r)) {
-        if (r->wait_ns) {
+           (!is_wait_over(r) || is_hello_coming_locked(r))) {
+        if (is_wait_over(r)) {
+            wait_until(r, r->wait_ns + HELLO_MS * NS_PER_MS);
+        } else if (r->wait_ns) {
             wait_until(r, r->wait_ns);
         } else {
             pthread_cond_wait(&r->cond, &r->lock);

@@ -5,7 +5,9 @@
 # guest has to boot.  At any time $sender runs the guest, $receiver holds its
 # rounds, and the proxy $link is between them.
 
+# shellcheck disable=SC2034  # of start_vm
 RAM_MB=128
+# shellcheck disable=SC2034  # of start_vm
 APPEND="curling.mb=32 curling.tick=20 curling.pages=300 curling.verify=500"
 sender=
 receiver=
@@ -16,8 +18,10 @@ declare -A trace_fd=()          # trace events of a VM can be read here
 # What a test wants of each new machine: JSON for curling-set
 sender_settings='{"interval-ms": 10, "reconnect-ms": 50}'
 receiver_settings='{}'
+machine_args=()                 # and options of all of them
 
-# random LOW HIGH: set $number to one in this range; RANDOM=$seed repeats it
+# random LOW HIGH: set $number to one in this range
+# shellcheck disable=SC2034  # for the tests
 random() { number=$(($1 + (RANDOM << 15 | RANDOM) % ($2 - $1 + 1))); }
 
 # print_seed: SEED=N in the environment repeats the random choices of a run
@@ -38,24 +42,25 @@ start_machine() {
     mkfifo "$T/$name.trace"
     exec {fd}<> "$T/$name.trace"
     trace_fd[$name]=$fd
-    start_vm "$name" -D "$T/$name.trace" "$@"
+    start_vm "$name" -D "$T/$name.trace" \
+        ${machine_args+"${machine_args[@]}"} "$@"
 }
 
-# start_sender [NAME]: the first one, whose guest boots
+# start_sender: the first one, whose guest boots
 start_sender() {
-    sender=${1:-machine0}
+    sender=machine0
     start_machine "$sender"
     wait_count "$sender" 3
 }
 
-# new_receiver PROXY-OPTIONS...: it, and a proxy in front of it
+# new_receiver: it, and a proxy in front of it
 new_receiver() {
     machines=$((machines + 1))
     receiver=machine$machines
     link=link$machines
     start_machine "$receiver" -incoming "$(receiver_uri "$receiver")"
     monitor "$receiver" curling-set "$receiver_settings" > /dev/null
-    start_proxy "$link" "$(receiver_addr "$receiver")" "$@"
+    start_proxy "$link" "$(receiver_addr "$receiver")"
 }
 
 # start_protection: without waiting for any of it
@@ -167,9 +172,10 @@ assert_taken_over() {
     first=$(serial_first_count "$receiver")
     last=$(serial_count "$sender")
     # The first line may be the rest of one.
-    [ "$first" -gt "$count" ] && [ "$first" -le $((last + 2)) ] ||
+    if [ "$first" -le "$count" ] || [ "$first" -gt $((last + 2)) ]; then
         fail "$receiver went on at $first; a committed round had $count, and" \
              "$sender came to $last"
+    fi
 }
 
 # watch_stalls NAME: from now on, how long is its guest silent?
@@ -192,10 +198,11 @@ while True:
 # longest_stall NAME: of its guest, in ms
 longest_stall() { tail -n 1 "$T/$1.stalls.out"; }
 
-# assert_never_stopped NAME: since watch_stalls, its guest has counted on, with
-# no more than a busy machine's hiccups
+# assert_never_stopped NAME: since watch_stalls, its guest has counted on.  It
+# may have had its hiccups, on a busy machine long ones, but to wait for a
+# connection takes longer.
 assert_never_stopped() {
     assert_no_bad "$1"
-    [ "$(longest_stall "$1")" -lt 1000 ] ||
+    [ "$(longest_stall "$1")" -lt 2500 ] ||
         fail "the guest of $1 stood still for $(longest_stall "$1") ms"
 }

@@ -395,7 +395,7 @@ start_proxy() {
     proxy_addr[$name]=$(sed -n 's/^listening //p' "$T/$name.out")
 }
 
-proxy_or_end() { ! alive "$1" || grep -q '^listening ' "$T/$1.out"; }
+proxy_or_end() { ! alive "$1" || grep -qs '^listening ' "$T/$1.out"; }
 
 # proxy NAME LINE: say this to a running proxy, for example now:cut
 proxy() { "$PROXY" --control "$T/$1.control" --send "$2"; }

@@ -35,12 +35,12 @@ print_seed
 
 # All of its working set is at the receiver when it dies, and differs from
 # the next one's: other pages, at other places.
-APPEND="curling.mb=48 curling.tick=20 curling.pages=2000" start_sender dead0
+APPEND="curling.mb=48 curling.tick=20 curling.pages=2000" start_sender
 new_receiver
 dies before=ROUND_END
 
 # These die in their first second, while the firmware or the kernel starts.
-random 2 4
+random 2 12
 for when in before=WELCOME before=ROUND_BEGIN mid=DATA "mid=DATA,nth=$number" \
             mid=ROUND_END; do
     deaths=$((${deaths-0} + 1))
@@ -49,7 +49,9 @@ for when in before=WELCOME before=ROUND_BEGIN mid=DATA "mid=DATA,nth=$number" \
     dies "$when"
 done
 
-start_sender
+sender=living
+start_machine "$sender"
+wait_count "$sender" 3
 start_protection
 wait_protected
 commit_round

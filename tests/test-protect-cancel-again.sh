@@ -7,6 +7,7 @@
 # RAM show in a later one.
 # timeout: 240
 source "$(dirname "$0")/functions.sh"
+source "$(dirname "$0")/ram.sh"
 
 cycles=20
 settled=4               # until this cycle both may still take what they need
@@ -45,30 +46,6 @@ note_size() {
     resident0[$1]=$(resident_kib "$1")
 }
 
-# same_ram: stop the guest, force a round, compare.  Left out is what lies
-# between 640 KiB and 1 MiB: ROM or RAM as the chipset says, and that of the
-# receiver is as after a reset.
-same_ram() {
-    local name round
-
-    monitor sender stop > /dev/null
-    round=$(monitor sender curling-checkpoint --get round)
-    monitor receiver poll query-curling \
-            --until "last-round.number>=$round" > /dev/null ||
-        fail "round $round was never applied"
-    for name in sender receiver; do
-        monitor "$name" pmemsave "{\"val\": 0, \"size\": 655360,
-            \"filename\": \"$T/$name.low\"}" > /dev/null
-        monitor "$name" pmemsave "{\"val\": 1048576,
-            \"size\": $((RAM_MB - 1 << 20)),
-            \"filename\": \"$T/$name.high\"}" --timeout 60 > /dev/null
-    done
-    cmp "$T/sender.low" "$T/receiver.low" || fail "low RAM differs"
-    cmp "$T/sender.high" "$T/receiver.high" || fail "RAM differs"
-    rm "$T"/*.low "$T"/*.high
-    monitor sender cont > /dev/null
-}
-
 RAM_MB=128
 APPEND=curling.verify=1000
 start_receiver receiver
@@ -80,7 +57,8 @@ kinds=(delta full)
 for ((cycle = 1; cycle <= cycles; cycle++)); do
     monitor sender curling-set "{
         \"interval-ms\": ${intervals[cycle % 3]},
-        \"rounds\": \"${kinds[cycle % 2]}\"}" > /dev/null
+        \"rounds\": \"${kinds[cycle % 2]}\",
+        \"max-bandwidth\": 0}" > /dev/null
     if [ $((cycle % 5)) -eq 0 ]; then
         # Before, in or soon after the first round
         addr=$(receiver_addr receiver)
@@ -90,9 +68,18 @@ for ((cycle = 1; cycle <= cycles; cycle++)); do
         count=$(serial_count sender)
         wait_count sender $((count + cycle % 4))
     fi
-    [ "$cycle" -ne 9 ] || same_ram
+    if [ "$cycle" -eq 9 ]; then
+        same_ram sender receiver "in the ninth session"
+        monitor sender cont > /dev/null
+    fi
+    if [ "$cycle" -eq 13 ]; then
+        # In a round that would take minutes
+        monitor sender curling-set \
+            '{"rounds": "full", "max-bandwidth": 200000}' > /dev/null
+        assert_counting sender 5
+    fi
     monitor sender migrate_cancel > /dev/null
-    wait_state sender stopped
+    wait_state sender stopped 5
     wait_state receiver listening
     [ "$(monitor receiver query-status --get status)" = inmigrate ] ||
         fail "the receiver left inmigrate in cycle $cycle"

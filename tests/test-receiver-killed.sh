@@ -10,6 +10,8 @@
 source "$(dirname "$0")/functions.sh"
 # shellcheck source=tests/failover.sh
 source "$top/tests/failover.sh"
+# shellcheck source=tests/ram.sh
+source "$top/tests/ram.sh"
 
 # another_receiver: where the one before was
 another_receiver() {
@@ -54,7 +56,7 @@ kill_at_random() {
     kill_vm "$receiver"
 }
 
-# protected_again SINCE: rounds are committed, more than so many
+# protected_again: rounds are committed
 protected_again() {
     wait_protected
     commit_round
@@ -96,6 +98,9 @@ for ((i = 0; i < ${KILLS:-12}; i++)); do
          "$(longest_stall "$sender") ms"
 done
 assert_never_stopped "$sender"
+same_ram "$sender" "$receiver" "after all the kills"
+monitor "$sender" cont > /dev/null
+commit_round
 
 # What the last of them has is good.
 kill_vm "$sender"
