@@ -203,6 +203,6 @@ longest_stall() { tail -n 1 "$T/$1.stalls.out"; }
 # connection takes longer.
 assert_never_stopped() {
     assert_no_bad "$1"
-    [ "$(longest_stall "$1")" -lt 2500 ] ||
+    [ "$(longest_stall "$1")" -lt 1000 ] ||
         fail "the guest of $1 stood still for $(longest_stall "$1") ms"
 }
