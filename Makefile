@@ -24,6 +24,7 @@ LIB_SOURCES = \
 	frame.c \
 	hello.c \
 	intake.c \
+	offers.c \
 	ram.c \
 	receiver.c \
 	round.c \
@@ -36,6 +37,7 @@ UNIT_TESTS = \
 	test-channel \
 	test-crc32c \
 	test-describe \
+	test-ends \
 	test-failover \
 	test-frame \
 	test-ram \

@@ -266,6 +266,13 @@ bool curling_applier_is_broken(CurlingApplier *a, CurlingError *err)
     return broken;
 }
 
+void curling_applier_mend(CurlingApplier *a)
+{
+    pthread_mutex_lock(&a->lock);
+    a->broken = false;
+    pthread_mutex_unlock(&a->lock);
+}
+
 const uint8_t *curling_applier_device(const CurlingApplier *a,
                                       size_t *len_bytes)
 {

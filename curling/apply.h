@@ -70,8 +70,11 @@ void curling_applier_submit(CurlingApplier *applier, CurlingRound *whole,
 /* Wait until the applier is idle, until @deadline_ns at most.  True: idle. */
 bool curling_applier_wait(CurlingApplier *applier, int64_t deadline_ns);
 
-/* A round could not be loaded; @err says why.  For good.  Any thread. */
+/* A round could not be loaded; @err says why.  Any thread. */
 bool curling_applier_is_broken(CurlingApplier *applier, CurlingError *err);
+
+/* While idle: what could not be loaded is forgotten. */
+void curling_applier_mend(CurlingApplier *applier);
 
 /* While idle: the device state of the last round (borrowed until the next
  * submit). */

@@ -31,6 +31,9 @@ typedef struct CurlingChannel {
     /* Make reads and writes under way and later ones fail. */
     void (*shutdown)(void *opaque);
     void *opaque;
+    /* Why a call failed, where its errno does not say it; set before the call
+     * returns and constant from then on. */
+    const char *reason;
 } CurlingChannel;
 
 /* CLOCK_MONOTONIC in ns; deadlines are points of this clock. */

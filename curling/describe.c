@@ -5,7 +5,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -40,16 +39,9 @@ static bool next_line(const char *text, Line *line)
     return true;
 }
 
-/* A peer's text as a person may safely see it: short and printable. */
 static const char *shown(const char *text, size_t len_bytes, char *to)
 {
-    size_t i;
-
-    for (i = 0; i < len_bytes && i < SHOWN_BYTES - 1; i++) {
-        to[i] = isprint((unsigned char)text[i]) ? text[i] : '?';
-    }
-    to[i] = 0;
-    return to;
+    return curling_error_quote(to, SHOWN_BYTES, text, len_bytes);
 }
 
 static bool same(const char *a, size_t a_bytes, const char *b, size_t b_bytes)

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,4 +26,17 @@ int curling_error_set(CurlingError *err, int code, const char *fmt, ...)
     va_end(ap);
     memcpy(err->text, text, sizeof(text));
     return code;
+}
+
+char *curling_error_quote(char *to, size_t size_bytes, const void *text,
+                          size_t len_bytes)
+{
+    const unsigned char *from = text;
+    size_t i;
+
+    for (i = 0; i < len_bytes && i < size_bytes - 1; i++) {
+        to[i] = isprint(from[i]) ? (char)from[i] : '?';
+    }
+    to[i] = 0;
+    return to;
 }

@@ -8,6 +8,8 @@
 #ifndef CURLING_ERROR_H
 #define CURLING_ERROR_H
 
+#include <stddef.h>
+
 #define CURLING_ERROR_BYTES 512
 
 /*
@@ -27,5 +29,12 @@ typedef struct CurlingError {
  */
 int curling_error_set(CurlingError *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/*
+ * A peer's text (@len_bytes, no NUL needed) as a person may safely see it, in
+ * @to: printable, cut to @size_bytes with its NUL.  Returns @to.
+ */
+char *curling_error_quote(char *to, size_t size_bytes, const void *text,
+                          size_t len_bytes);
 
 #endif

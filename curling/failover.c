@@ -40,7 +40,8 @@ static CurlingStep by_policy(CurlingPolicy policy)
     return step_to(CURLING_STATE_SUSPECT, CURLING_ACTION_NONE);
 }
 
-/* LISTENING and SYNCING: nothing is held, so nothing can be started. */
+/* LISTENING, SYNCING and FAILED: nothing is held, so nothing can be
+ * started. */
 static CurlingStep step_empty(CurlingState state, CurlingEvent event)
 {
     bool syncing = state == CURLING_STATE_SYNCING;
@@ -63,14 +64,25 @@ static CurlingStep step_empty(CurlingState state, CurlingEvent event)
             return step_to(CURLING_STATE_LISTENING, CURLING_ACTION_DROP);
         }
         break;
+    case CURLING_EVENT_POWERED_OFF:
+        if (syncing) {
+            return step_to(CURLING_STATE_LISTENING, CURLING_ACTION_POWEROFF);
+        }
+        break;
     case CURLING_EVENT_BROKEN:
         if (syncing) {
             return step_to(CURLING_STATE_FAILED, CURLING_ACTION_GIVE_UP);
         }
         break;
+    case CURLING_EVENT_RESET:
+        if (state == CURLING_STATE_FAILED) {
+            return step_to(CURLING_STATE_LISTENING, CURLING_ACTION_DROP);
+        }
+        break;
     case CURLING_EVENT_RESUMED:
     case CURLING_EVENT_GRACE_OVER:
     case CURLING_EVENT_OPERATOR:
+    case CURLING_EVENT_NOT_STARTED:
     case CURLING_EVENT__MAX:
         break;
     }
@@ -104,6 +116,16 @@ static CurlingStep step_held(CurlingState state, CurlingEvent event,
         return step_to(state, CURLING_ACTION_NONE);
     case CURLING_EVENT_STOPPED:
         return step_to(CURLING_STATE_LISTENING, CURLING_ACTION_DROP);
+    case CURLING_EVENT_POWERED_OFF:
+        return step_to(CURLING_STATE_LISTENING, CURLING_ACTION_POWEROFF);
+    case CURLING_EVENT_RESET:
+        /* While the sender is heard it would only come back. */
+        if (state != CURLING_STATE_STANDBY) {
+            return step_to(CURLING_STATE_LISTENING, CURLING_ACTION_DROP);
+        }
+        break;
+    case CURLING_EVENT_NOT_STARTED:
+        return step_to(CURLING_STATE_SUSPECT, CURLING_ACTION_NONE);
     case CURLING_EVENT_GRACE_OVER:
         if (state == CURLING_STATE_CLOSED) {
             return by_policy(on_disconnect);
@@ -127,13 +149,13 @@ CurlingStep curling_failover_step(CurlingState state, CurlingEvent event,
     switch (state) {
     case CURLING_STATE_LISTENING:
     case CURLING_STATE_SYNCING:
+    case CURLING_STATE_FAILED:
         return step_empty(state, event);
     case CURLING_STATE_STANDBY:
     case CURLING_STATE_CLOSED:
     case CURLING_STATE_SUSPECT:
         return step_held(state, event, on_disconnect, on_silence);
     case CURLING_STATE_ACTIVE:
-    case CURLING_STATE_FAILED:
     case CURLING_STATE__MAX:
         break;
     }

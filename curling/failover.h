@@ -25,7 +25,7 @@
  *             operator.
  * ACTIVE      took over: its guest may run.  For good.
  * FAILED      a round verified, but could not be loaded.  Nothing is ever
- *             started from it.
+ *             started from it; a new first round may replace it.
  */
 typedef enum CurlingState {
     CURLING_STATE_LISTENING,
@@ -47,8 +47,11 @@ typedef enum CurlingEvent {
     CURLING_EVENT_SILENT,       /* nothing heard for the peer timeout, or an
                                  * error of our own side of the connection */
     CURLING_EVENT_STOPPED,      /* the sender ends the session: STOP */
+    CURLING_EVENT_POWERED_OFF,  /* its guest ended: POWEROFF */
     CURLING_EVENT_GRACE_OVER,
     CURLING_EVENT_OPERATOR,     /* curling-failover */
+    CURLING_EVENT_RESET,        /* curling-reset */
+    CURLING_EVENT_NOT_STARTED,  /* a takeover could not be done now */
     CURLING_EVENT_BROKEN,       /* a whole round could not be loaded */
     CURLING_EVENT__MAX,
 } CurlingEvent;
@@ -56,9 +59,10 @@ typedef enum CurlingEvent {
 typedef enum CurlingAction {
     CURLING_ACTION_NONE,
     CURLING_ACTION_DROP,        /* forget the session and what is held */
+    CURLING_ACTION_POWEROFF,    /* as DROP, and end as the guest did */
     CURLING_ACTION_GRACE,       /* send GRACE_OVER after close-grace-ms */
     CURLING_ACTION_TAKEOVER,    /* start the guest from the last whole round */
-    CURLING_ACTION_GIVE_UP,     /* tell the sender, start nothing */
+    CURLING_ACTION_GIVE_UP,     /* forget what is held, start nothing */
     CURLING_ACTION_REFUSE,      /* the event does not fit the state */
     CURLING_ACTION__MAX,
 } CurlingAction;

@@ -48,11 +48,12 @@ static const FrameType frame_types[] = {
     [CURLING_TYPE_STOP] = { "STOP", 0, 0 },
     [CURLING_TYPE_STOP_ACK] = { "STOP_ACK", 0, 0 },
     [CURLING_TYPE_SUPERSEDED] = { "SUPERSEDED", 0, 0 },
+    [CURLING_TYPE_POWEROFF] = { "POWEROFF", 0, 0 },
 };
 
 #define N_FRAME_TYPES (sizeof(frame_types) / sizeof(frame_types[0]))
 
-static_assert(N_FRAME_TYPES == CURLING_TYPE_SUPERSEDED + 1,
+static_assert(N_FRAME_TYPES == CURLING_TYPE_POWEROFF + 1,
               "frame_types ends with the last type of wire.h");
 static_assert(CURLING_HELLO_DESCRIPTION + CURLING_DESCRIPTION_MAX <=
               CURLING_PAYLOAD_MAX, "the longest HELLO fits a frame");
@@ -108,6 +109,30 @@ void curling_frame_encode(const CurlingHeader *header, uint8_t *wire)
                     curling_crc32c(0, wire, CURLING_HEADER_CRC));
 }
 
+/* Who has connected to the wrong door, by the first octets that came. */
+static const char *guess_protocol(uint32_t magic)
+{
+    switch (magic) {
+    case 0x5145564d:            /* "QEVM" */
+        return "; this is a plain migration, use migrate curling:... or a "
+               "receiver without curling:";
+    case 0x47455420:            /* "GET " */
+    case 0x48454144:            /* "HEAD" */
+    case 0x504f5354:            /* "POST" */
+    case 0x48545450:            /* "HTTP" */
+        return "; this is HTTP, not Curling";
+    default:
+        break;
+    }
+    switch (magic >> 16) {
+    case 0x1503:                /* a TLS alert */
+    case 0x1603:                /* a TLS handshake */
+        return "; the peer uses TLS, set tls-creds on both sides or on none";
+    default:
+        return "";
+    }
+}
+
 static int check_header(const uint8_t *wire, CurlingError *err)
 {
     uint32_t magic = curling_get_u32(wire + CURLING_HEADER_MAGIC);
@@ -121,8 +146,9 @@ static int check_header(const uint8_t *wire, CurlingError *err)
     if (magic != CURLING_WIRE_MAGIC) {
         return curling_error_set(err, -EPROTO,
                                  "not a frame: got magic 0x%08" PRIx32
-                                 ", expected 0x%08" PRIx32,
-                                 magic, (uint32_t)CURLING_WIRE_MAGIC);
+                                 ", expected 0x%08" PRIx32 "%s",
+                                 magic, (uint32_t)CURLING_WIRE_MAGIC,
+                                 guess_protocol(magic));
     }
     /* Before the checksum: another version may have it elsewhere. */
     if (version != CURLING_WIRE_VERSION) {

@@ -142,11 +142,14 @@ static int rejected(const CurlingHeader *header, const uint8_t *payload,
                     CurlingError *err)
 {
     uint32_t kind = curling_get_u32(payload + CURLING_REJECT_KIND);
+    char text[CURLING_TEXT_MAX + 1];
 
     return curling_error_set(err, kind == CURLING_REJECT_BUSY ? -EBUSY :
-                             -ECONNREFUSED, "the receiver refuses: %.*s",
-                             (int)(header->length_bytes - CURLING_REJECT_TEXT),
-                             (const char *)payload + CURLING_REJECT_TEXT);
+                             -ECONNREFUSED, "the receiver refuses: %s",
+                             curling_error_quote(text, sizeof(text),
+                                                 payload + CURLING_REJECT_TEXT,
+                                                 header->length_bytes -
+                                                 CURLING_REJECT_TEXT));
 }
 
 int curling_welcome_recv(CurlingSession *session, CurlingWelcome *welcome,

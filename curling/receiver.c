@@ -29,25 +29,21 @@
 #include "apply.h"
 #include "hello.h"
 #include "intake.h"
+#include "offers.h"
 #include "receiver.h"
 #include "session.h"
 
 #define NS_PER_MS 1000000LL
 
-/* Connections whose HELLO is being read, or that wait for the reader. */
-#define OFFERS_MAX 8
-
 /* How long a takeover waits for the HELLO of somebody who has connected. */
 #define HELLO_MS 300
 
-typedef struct Offer Offer;
-struct Offer {
-    Offer *next;
-    CurlingChannel *channel;
-    void (*release)(CurlingChannel *channel);
-    CurlingHello hello;
-    char peer[128];
-};
+/* How the sender ended the session. */
+typedef enum End {
+    END_NONE,
+    END_STOP,
+    END_POWEROFF,
+} End;
 
 struct CurlingReceiver {
     /* constant after init */
@@ -57,12 +53,12 @@ struct CurlingReceiver {
 
     /* reader thread only */
     CurlingSession session;
-    Offer *serving;             /* whose connection @session is */
+    CurlingOffer *serving;      /* whose connection @session is */
     CurlingIntake intake;
     uint8_t scratch[CURLING_PAYLOAD_MAX];
     uint8_t session_id[CURLING_SESSION_ID_BYTES];
     uint32_t generation;
-    bool stopped;               /* STOP came on this connection */
+    End end;                    /* what came on this connection */
     bool confirmed;             /* it said more than HELLO */
     int64_t wait_ns;            /* when to bring up @wait_event; 0: never */
     CurlingEvent wait_event;
@@ -74,10 +70,11 @@ struct CurlingReceiver {
     /* protected by @lock */
     CurlingState state;
     CurlingReceiverInfo info;
-    Offer *offers;
-    unsigned int n_offers;
+    CurlingOffers offers;
     bool quit;
-    bool operator_failover;
+    bool yanked;
+    bool operator_asked;
+    CurlingEvent operator_event;
 };
 
 static void wait_until(CurlingReceiver *r, int64_t deadline_ns)
@@ -116,31 +113,21 @@ CurlingReceiver *curling_receiver_new(const CurlingReceiverConfig *config)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&r->cond, &attr);
     pthread_condattr_destroy(&attr);
+    r->offers = (CurlingOffers) { .lock = &r->lock, .cond = &r->cond };
     r->state = CURLING_STATE_LISTENING;
     r->info.held = CURLING_ROUND_NONE;
     return r;
 }
 
-static void offer_free(Offer *offer)
-{
-    if (!offer) {
-        return;
-    }
-    offer->release(offer->channel);
-    free(offer->hello.description);
-    free(offer);
-}
-
 void curling_receiver_free(CurlingReceiver *r)
 {
-    Offer *offer;
+    CurlingOffer *offer;
 
     if (!r) {
         return;
     }
-    while ((offer = r->offers)) {
-        r->offers = offer->next;
-        offer_free(offer);
+    while ((offer = curling_offers_take_locked(&r->offers))) {
+        curling_offer_free(offer);
     }
     curling_intake_destroy(&r->intake);
     curling_pool_free(r->pool);
@@ -153,7 +140,15 @@ void curling_receiver_quit(CurlingReceiver *r)
 {
     pthread_mutex_lock(&r->lock);
     r->quit = true;
+    curling_offers_close_locked(&r->offers);
     pthread_cond_broadcast(&r->cond);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void curling_receiver_yank(CurlingReceiver *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->yanked = true;
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -195,9 +190,19 @@ static void settle(CurlingReceiver *r, CurlingState state, const char *reason)
     }
 }
 
+static void drop_held(CurlingReceiver *r)
+{
+    memset(r->session_id, 0, sizeof(r->session_id));
+    pthread_mutex_lock(&r->lock);
+    r->info.held = CURLING_ROUND_NONE;
+    r->info.held_ns = 0;
+    pthread_mutex_unlock(&r->lock);
+}
+
 /*
- * Feed @event to the state machine; what it says is the caller's to do.  A
- * takeover changes the state only once it is done: see take_over().
+ * Feed @event to the state machine: what is to be forgotten is, and the state
+ * changes.  The rest is act()'s; a takeover changes the state only once it is
+ * done.
  */
 static CurlingAction happen(CurlingReceiver *r, CurlingEvent event,
                             const char *reason)
@@ -207,11 +212,23 @@ static CurlingAction happen(CurlingReceiver *r, CurlingEvent event,
     pthread_mutex_lock(&r->lock);
     step = step_locked(r, event);
     pthread_mutex_unlock(&r->lock);
-    if (step.action == CURLING_ACTION_TAKEOVER) {
+    switch (step.action) {
+    case CURLING_ACTION_TAKEOVER:
         curling_error_set(&r->takeover_reason, 0, "%s", reason);
-    } else if (step.action != CURLING_ACTION_REFUSE) {
-        settle(r, step.state, reason);
+        return step.action;
+    case CURLING_ACTION_REFUSE:
+        return step.action;
+    case CURLING_ACTION_DROP:
+    case CURLING_ACTION_POWEROFF:
+    case CURLING_ACTION_GIVE_UP:
+        drop_held(r);
+        break;
+    case CURLING_ACTION_NONE:
+    case CURLING_ACTION_GRACE:
+    case CURLING_ACTION__MAX:
+        break;
     }
+    settle(r, step.state, reason);
     return step.action;
 }
 
@@ -242,93 +259,25 @@ static void set_last_error(CurlingReceiver *r, const char *text)
 
 /* ---- Connections -------------------------------------------------------- */
 
-/* Whoever reads nothing for the peer timeout is not waited for. */
-static void init_session(CurlingReceiver *r, CurlingSession *session,
-                         CurlingChannel *channel, uint32_t generation)
+static uint32_t peer_timeout_ms(CurlingReceiver *r)
 {
-    uint32_t timeout_ms = setting(&r->config.settings->peer_timeout_ms);
-
-    curling_session_init(session, channel, generation, timeout_ms);
-    session->stall_ms = timeout_ms;
-}
-
-static int hello_deadline(void *opaque, int64_t idle_ns, CurlingError *err)
-{
-    const int64_t *deadline_ns = opaque;
-
-    (void)idle_ns;
-    if (curling_clock_ns() > *deadline_ns) {
-        return curling_error_set(err, -ETIMEDOUT, "no HELLO within %d ms",
-                                 CURLING_HANDSHAKE_MS);
-    }
-    return 0;
+    return setting(&r->config.settings->peer_timeout_ms);
 }
 
 void curling_receiver_offer(CurlingReceiver *r, CurlingChannel *channel,
                             void (*release)(CurlingChannel *channel),
                             const char *peer)
 {
-    int64_t deadline_ns = curling_clock_ns() +
-                          CURLING_HANDSHAKE_MS * NS_PER_MS;
-    Offer *offer = calloc(1, sizeof(*offer));
-    CurlingSession session;
     CurlingError err;
-    int ret;
-    bool full;
+    int ret = curling_offers_greet(&r->offers, channel, release, peer,
+                                   peer_timeout_ms(r), &err);
 
-    if (!offer) {
-        release(channel);
-        return;
+    if (ret < 0 && ret != -ECANCELED) {
+        pthread_mutex_lock(&r->lock);
+        curling_error_set(&r->info.last_error, ret, "connection from %s "
+                          "refused: %s", peer, err.text);
+        pthread_mutex_unlock(&r->lock);
     }
-    offer->channel = channel;
-    offer->release = release;
-    snprintf(offer->peer, sizeof(offer->peer), "%s", peer);
-
-    pthread_mutex_lock(&r->lock);
-    full = r->n_offers >= OFFERS_MAX;
-    r->n_offers += !full;
-    pthread_mutex_unlock(&r->lock);
-
-    init_session(r, &session, channel, 0);
-    session.tick = hello_deadline;
-    session.opaque = &deadline_ns;
-    if (full) {
-        curling_reject_send(&session, CURLING_REJECT_BUSY, "too many "
-                            "connections at once; try again later", NULL);
-        ret = -EBUSY;
-    } else {
-        ret = curling_hello_recv(&session, &offer->hello, &err);
-    }
-    curling_session_destroy(&session);
-
-    pthread_mutex_lock(&r->lock);
-    if (ret == 0 && !r->quit) {
-        offer->next = r->offers;
-        r->offers = offer;
-        offer = NULL;
-        pthread_cond_broadcast(&r->cond);
-    } else {
-        r->n_offers -= !full;
-        pthread_cond_broadcast(&r->cond);
-        if (!full && !r->quit) {
-            curling_error_set(&r->info.last_error, ret,
-                              "connection from %s refused: %s", peer,
-                              err.text);
-        }
-    }
-    pthread_mutex_unlock(&r->lock);
-    offer_free(offer);
-}
-
-static Offer *take_offer_locked(CurlingReceiver *r)
-{
-    Offer *offer = r->offers;
-
-    if (offer) {
-        r->offers = offer->next;
-        r->n_offers--;
-    }
-    return offer;
 }
 
 /* ---- Applying ----------------------------------------------------------- */
@@ -442,6 +391,7 @@ static int read_data(CurlingReceiver *r, const CurlingHeader *header,
 static int commit(CurlingReceiver *r, uint64_t number, CurlingError *err)
 {
     int64_t now_ns = curling_clock_ns();
+    int ret;
 
     pthread_mutex_lock(&r->lock);
     r->info.held = number;
@@ -450,8 +400,10 @@ static int commit(CurlingReceiver *r, uint64_t number, CurlingError *err)
     pthread_mutex_unlock(&r->lock);
     __atomic_store_n(&r->session.round_ns, now_ns, __ATOMIC_RELAXED);
     happen(r, CURLING_EVENT_COMMITTED, "the first round is whole");
-    return curling_session_send(&r->session, CURLING_TYPE_RECEIVED, number,
-                                NULL, 0, err);
+    ret = curling_session_send(&r->session, CURLING_TYPE_RECEIVED, number,
+                               NULL, 0, err);
+    /* Who has closed may have said STOP before. */
+    return ret == -EPIPE ? 0 : ret;
 }
 
 static int end_round(CurlingReceiver *r, const CurlingHeader *header,
@@ -509,7 +461,8 @@ static int act_on(CurlingReceiver *r, const CurlingHeader *header,
     case CURLING_TYPE_ROUND_END:
         return end_round(r, header, r->scratch, err);
     case CURLING_TYPE_STOP:
-        r->stopped = true;
+    case CURLING_TYPE_POWEROFF:
+        r->end = header->type == CURLING_TYPE_STOP ? END_STOP : END_POWEROFF;
         return curling_session_send(&r->session, CURLING_TYPE_STOP_ACK,
                                     CURLING_ROUND_NONE, NULL, 0, err);
     default:
@@ -520,29 +473,31 @@ static int act_on(CurlingReceiver *r, const CurlingHeader *header,
 
 /* ---- Sessions ----------------------------------------------------------- */
 
-static void refuse(CurlingReceiver *r, Offer *offer, uint32_t kind,
+static void refuse(CurlingReceiver *r, CurlingOffer *offer, uint32_t kind,
                    const char *text)
 {
     CurlingSession session;
 
-    init_session(r, &session, offer->channel, offer->hello.generation);
+    curling_offer_session(offer, &session, offer->hello.generation,
+                          peer_timeout_ms(r));
     curling_reject_send(&session, kind, text, NULL);
     curling_session_destroy(&session);
-    offer_free(offer);
+    curling_offer_free(offer);
 }
 
-static void answer_superseded(CurlingReceiver *r, Offer *offer)
+static void answer_superseded(CurlingReceiver *r, CurlingOffer *offer)
 {
     CurlingSession session;
 
-    init_session(r, &session, offer->channel, r->generation + 1);
+    curling_offer_session(offer, &session, r->generation + 1,
+                          peer_timeout_ms(r));
     curling_session_send(&session, CURLING_TYPE_SUPERSEDED,
                          CURLING_ROUND_NONE, NULL, 0, NULL);
     curling_session_destroy(&session);
-    offer_free(offer);
+    curling_offer_free(offer);
 }
 
-static bool is_held_session(CurlingReceiver *r, const Offer *offer)
+static bool is_held_session(CurlingReceiver *r, const CurlingOffer *offer)
 {
     return !memcmp(offer->hello.session, r->session_id,
                    CURLING_SESSION_ID_BYTES);
@@ -553,7 +508,7 @@ static bool is_held_session(CurlingReceiver *r, const Offer *offer)
  * back on a new connection, replaces the old one; nobody else does.  True:
  * leave the old connection for @offer.
  */
-static bool replaces(CurlingReceiver *r, const Offer *offer)
+static bool replaces(CurlingReceiver *r, const CurlingOffer *offer)
 {
     return is_held_session(r, offer) &&
            offer->hello.generation == r->generation;
@@ -623,8 +578,9 @@ static void confirm(CurlingReceiver *r)
 static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
 {
     CurlingReceiver *r = opaque;
-    uint32_t timeout_ms = setting(&r->config.settings->peer_timeout_ms);
-    Offer *offer = NULL;
+    uint32_t timeout_ms = peer_timeout_ms(r);
+    CurlingOffer *offer = NULL;
+    bool yanked;
     bool leave;
 
     __atomic_store_n(&r->session.peer_timeout_ms, timeout_ms,
@@ -632,13 +588,14 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
     __atomic_store_n(&r->session.stall_ms, timeout_ms, __ATOMIC_RELAXED);
     confirm(r);
     pthread_mutex_lock(&r->lock);
-    leave = r->operator_failover || r->quit;
-    if (r->offers && replaces(r, r->offers)) {
+    leave = r->operator_asked || r->quit;
+    yanked = r->yanked;
+    if (r->offers.ready && replaces(r, r->offers.ready)) {
         pthread_mutex_unlock(&r->lock);
         return curling_error_set(err, -ECONNABORTED,
                                  "the sender came back on a new connection");
     }
-    offer = take_offer_locked(r);
+    offer = curling_offers_take_locked(&r->offers);
     pthread_mutex_unlock(&r->lock);
     if (offer) {
         refuse(r, offer, CURLING_REJECT_BUSY,
@@ -648,12 +605,16 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
         return curling_error_set(err, -ECANCELED,
                                  "the session is ended from this side");
     }
+    if (yanked) {
+        return curling_error_set(err, -ESHUTDOWN,
+                                 "the connection was given up by yank");
+    }
     return judge_silence(r, idle_ns, timeout_ms, err);
 }
 
 /* Serve one connection until it ends; returns the errno it ended with, 0
- * after STOP. */
-static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
+ * after STOP or POWEROFF. */
+static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
 {
     CurlingWelcome welcome = { .held = held_round(r) };
     CurlingHeader header;
@@ -662,24 +623,27 @@ static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
     memcpy(r->session_id, offer->hello.session, CURLING_SESSION_ID_BYTES);
     memcpy(welcome.session, r->session_id, CURLING_SESSION_ID_BYTES);
     r->generation = offer->hello.generation;
-    r->stopped = false;
+    r->end = END_NONE;
     r->confirmed = false;
-    init_session(r, &r->session, offer->channel, r->generation);
+    curling_offer_session(offer, &r->session, r->generation,
+                          peer_timeout_ms(r));
     r->session.tick = tick;
     r->session.opaque = r;
     curling_session_agree(&r->session, offer->hello.peer_timeout_ms);
     r->serving = offer;
     pthread_mutex_lock(&r->lock);
     memcpy(r->info.peer, offer->peer, sizeof(r->info.peer));
+    r->yanked = false;
     pthread_mutex_unlock(&r->lock);
 
     welcome.heartbeat_ms = r->session.heartbeat_ms;
     welcome.peer_timeout_ms = r->session.peer_timeout_ms;
     ret = curling_welcome_send(&r->session, &welcome, err);
     if (ret == 0 && welcome.held == CURLING_ROUND_NONE) {
+        curling_applier_mend(r->applier);
         happen(r, CURLING_EVENT_WELCOMED, "a sender is connected");
     }
-    while (ret == 0 && !r->stopped) {
+    while (ret == 0 && r->end == END_NONE) {
         ret = curling_session_recv(&r->session, &header, err);
         confirm(r);
         if (ret == 0) {
@@ -697,55 +661,53 @@ static int serve(CurlingReceiver *r, Offer *offer, CurlingError *err)
     }
     r->serving = NULL;
     curling_session_destroy(&r->session);
-    offer_free(offer);
-    return r->stopped ? 0 : ret;
+    curling_offer_free(offer);
+    return r->end != END_NONE ? 0 : ret;
 }
 
 /* ---- Ends --------------------------------------------------------------- */
 
-static void drop_held(CurlingReceiver *r)
-{
-    memset(r->session_id, 0, sizeof(r->session_id));
-    pthread_mutex_lock(&r->lock);
-    r->info.held = CURLING_ROUND_NONE;
-    r->info.held_ns = 0;
-    pthread_mutex_unlock(&r->lock);
-}
-
-static void take_over(CurlingReceiver *r)
+static int take_over(CurlingReceiver *r, CurlingError *err)
 {
     const uint8_t *device;
     size_t len_bytes;
-    CurlingError err;
     int ret;
 
     wait_applied(r);
     device = curling_applier_device(r->applier, &len_bytes);
     ret = r->config.ops->takeover(r->config.opaque, held_round(r), device,
-                                  len_bytes, &err);
-    if (ret < 0) {
-        set_last_error(r, err.text);
-        settle(r, CURLING_STATE_FAILED, err.text);
-    } else {
+                                  len_bytes, err);
+    if (ret == 0) {
         settle(r, CURLING_STATE_ACTIVE, r->takeover_reason.text);
+    } else {
+        set_last_error(r, err->text);
     }
+    return ret;
 }
 
 /* Carry out what failover.c said about what @reason tells. */
 static void act(CurlingReceiver *r, CurlingAction action, const char *reason)
 {
+    CurlingError err;
+    int ret;
+
     switch (action) {
-    case CURLING_ACTION_DROP:
-        drop_held(r);
+    case CURLING_ACTION_POWEROFF:
+        r->config.ops->powered_off(r->config.opaque);
         break;
     case CURLING_ACTION_GRACE:
         wait_for(r, CURLING_EVENT_GRACE_OVER,
                  setting(&r->config.settings->close_grace_ms), reason);
         break;
     case CURLING_ACTION_TAKEOVER:
-        take_over(r);
+        ret = take_over(r, &err);
+        if (ret < 0) {
+            act(r, happen(r, ret == -EBUSY ? CURLING_EVENT_NOT_STARTED :
+                          CURLING_EVENT_BROKEN, err.text), err.text);
+        }
         break;
     case CURLING_ACTION_NONE:
+    case CURLING_ACTION_DROP:
     case CURLING_ACTION_GIVE_UP:
     case CURLING_ACTION_REFUSE:
     case CURLING_ACTION__MAX:
@@ -789,7 +751,10 @@ static void end_of_connection(CurlingReceiver *r, int ret,
 {
     CurlingError broken;
 
-    if (ret == 0) {
+    if (ret == 0 && r->end == END_POWEROFF) {
+        act_on_event(r, CURLING_EVENT_POWERED_OFF,
+                     "the guest powered off at the sender");
+    } else if (ret == 0) {
         act_on_event(r, CURLING_EVENT_STOPPED, "the sender ended the session");
     } else if (curling_applier_is_broken(r->applier, &broken)) {
         act_on_event(r, CURLING_EVENT_BROKEN, broken.text);
@@ -816,7 +781,7 @@ static void end_of_connection(CurlingReceiver *r, int ret,
 }
 
 /* May @offer be served now?  If not it is answered and gone. */
-static bool admit(CurlingReceiver *r, Offer *offer)
+static bool admit(CurlingReceiver *r, CurlingOffer *offer)
 {
     CurlingState state = current_state(r);
     CurlingError err;
@@ -832,15 +797,9 @@ static bool admit(CurlingReceiver *r, Offer *offer)
         }
         return false;
     }
-    if (state == CURLING_STATE_FAILED) {
-        refuse(r, offer, CURLING_REJECT_FINAL,
-               "this receiver failed to load a round; start a new receiver");
-        return false;
-    }
     if (held_round(r) != CURLING_ROUND_NONE && !is_held_session(r, offer)) {
         snprintf(text, sizeof(text), "holds round %" PRIu64 " of another "
-                 "session; quit it if that guest is of no use any more",
-                 held_round(r));
+                 "session; curling-reset discards it", held_round(r));
         refuse(r, offer, CURLING_REJECT_FINAL, text);
         return false;
     }
@@ -852,43 +811,84 @@ static bool admit(CurlingReceiver *r, Offer *offer)
     return true;
 }
 
-int curling_receiver_failover(CurlingReceiver *r, bool force,
-                              CurlingError *err)
+static void ask_locked(CurlingReceiver *r, CurlingEvent event)
 {
-    int ret = 0;
+    r->operator_asked = true;
+    r->operator_event = event;
+    pthread_cond_broadcast(&r->cond);
+}
 
-    pthread_mutex_lock(&r->lock);
+static int failover_locked(CurlingReceiver *r, bool force, CurlingError *err)
+{
     switch (r->state) {
     case CURLING_STATE_LISTENING:
     case CURLING_STATE_SYNCING:
-        ret = curling_error_set(err, -ENOENT, "no round is whole, so there is "
-                                "nothing to start");
-        break;
+        return curling_error_set(err, -ENOENT, "no round is whole, so there "
+                                 "is nothing to start");
     case CURLING_STATE_ACTIVE:
-        ret = curling_error_set(err, -EALREADY, "the guest was started here "
-                                "already");
-        break;
+        return curling_error_set(err, -EALREADY, "the guest was started here "
+                                 "already");
     case CURLING_STATE_FAILED:
-        ret = curling_error_set(err, -ENOENT, "the last round could not be "
-                                "loaded: %s", r->info.last_error.text);
-        break;
+        return curling_error_set(err, -ENOENT, "the last round could not be "
+                                 "loaded, so there is nothing to start: %s",
+                                 r->info.last_error.text);
     case CURLING_STATE_STANDBY:
         if (!force) {
-            ret = curling_error_set(err, -EBUSY, "the sender is heard and runs "
-                                    "the guest; migrate_cancel and quit it, "
-                                    "or use force and risk two running "
-                                    "guests");
-            break;
+            return curling_error_set(err, -EBUSY, "the sender is heard and "
+                                     "runs the guest; migrate_cancel and quit "
+                                     "it, or use force and risk two running "
+                                     "guests");
         }
-        /* fall through */
+        break;
     case CURLING_STATE_CLOSED:
     case CURLING_STATE_SUSPECT:
-        r->operator_failover = true;
-        pthread_cond_broadcast(&r->cond);
-        break;
     case CURLING_STATE__MAX:
         break;
     }
+    ask_locked(r, CURLING_EVENT_OPERATOR);
+    return 0;
+}
+
+int curling_receiver_failover(CurlingReceiver *r, bool force,
+                              CurlingError *err)
+{
+    int ret;
+
+    pthread_mutex_lock(&r->lock);
+    ret = failover_locked(r, force, err);
+    pthread_mutex_unlock(&r->lock);
+    return ret;
+}
+
+static int reset_locked(CurlingReceiver *r, CurlingError *err)
+{
+    switch (r->state) {
+    case CURLING_STATE_LISTENING:
+    case CURLING_STATE_SYNCING:
+        return curling_error_set(err, -ENOENT, "no round is held, so there is "
+                                 "nothing to discard");
+    case CURLING_STATE_STANDBY:
+        return curling_error_set(err, -EBUSY, "the sender is heard and counts "
+                                 "on this receiver; say migrate_cancel there");
+    case CURLING_STATE_ACTIVE:
+        return curling_error_set(err, -EALREADY, "the guest was started here; "
+                                 "start a new receiver");
+    case CURLING_STATE_CLOSED:
+    case CURLING_STATE_SUSPECT:
+    case CURLING_STATE_FAILED:
+    case CURLING_STATE__MAX:
+        break;
+    }
+    ask_locked(r, CURLING_EVENT_RESET);
+    return 0;
+}
+
+int curling_receiver_reset(CurlingReceiver *r, CurlingError *err)
+{
+    int ret;
+
+    pthread_mutex_lock(&r->lock);
+    ret = reset_locked(r, err);
     pthread_mutex_unlock(&r->lock);
     return ret;
 }
@@ -896,32 +896,35 @@ int curling_receiver_failover(CurlingReceiver *r, bool force,
 /* The operator may have asked while a connection was served or not. */
 static void check_operator(CurlingReceiver *r)
 {
+    CurlingEvent event;
     bool asked;
 
     pthread_mutex_lock(&r->lock);
-    asked = r->operator_failover && !r->quit;
-    r->operator_failover = false;
+    asked = r->operator_asked && !r->quit;
+    event = r->operator_event;
+    r->operator_asked = false;
     pthread_mutex_unlock(&r->lock);
     if (asked) {
-        act_on_event(r, CURLING_EVENT_OPERATOR, "curling-failover");
+        act_on_event(r, event, event == CURLING_EVENT_OPERATOR ?
+                     "curling-failover" : "curling-reset");
     }
 }
 
 /* Somebody has connected in time, and his HELLO is being read. */
 static bool is_hello_coming_locked(const CurlingReceiver *r)
 {
-    return r->n_offers &&
+    return r->offers.n &&
            curling_clock_ns() < r->wait_ns + HELLO_MS * NS_PER_MS;
 }
 
 /* The next connection; NULL when what is waited for is due, or when there is
  * something else to look after. */
-static Offer *next_offer(CurlingReceiver *r)
+static CurlingOffer *next_offer(CurlingReceiver *r)
 {
-    Offer *offer;
+    CurlingOffer *offer;
 
     pthread_mutex_lock(&r->lock);
-    while (!r->offers && !r->quit && !r->operator_failover &&
+    while (!r->offers.ready && !r->quit && !r->operator_asked &&
            (!is_wait_over(r) || is_hello_coming_locked(r))) {
         if (is_wait_over(r)) {
             wait_until(r, r->wait_ns + HELLO_MS * NS_PER_MS);
@@ -931,7 +934,7 @@ static Offer *next_offer(CurlingReceiver *r)
             pthread_cond_wait(&r->cond, &r->lock);
         }
     }
-    offer = r->quit ? NULL : take_offer_locked(r);
+    offer = r->quit ? NULL : curling_offers_take_locked(&r->offers);
     pthread_mutex_unlock(&r->lock);
     return offer;
 }
@@ -977,7 +980,7 @@ void curling_receiver_run(CurlingReceiver *r)
         return;
     }
     while (!is_quitting(r)) {
-        Offer *offer = next_offer(r);
+        CurlingOffer *offer = next_offer(r);
 
         if (offer && admit(r, offer)) {
             end_of_connection(r, serve(r, offer, &err), &err);

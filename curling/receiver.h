@@ -56,9 +56,13 @@ typedef struct CurlingReceiverOps {
      * Blocks as long as it likes.  -errno: the round cannot be loaded. */
     int (*applied)(void *opaque, const CurlingAppliedRound *info,
                    const uint8_t *device, size_t len_bytes, CurlingError *err);
-    /* Start the guest from RAM as it is and @device, of round @number. */
+    /* Start the guest from RAM as it is and @device, of round @number.
+     * -EBUSY: it cannot be started now, but maybe later; any other -errno:
+     * never. */
     int (*takeover)(void *opaque, uint64_t number, const uint8_t *device,
                     size_t len_bytes, CurlingError *err);
+    /* The guest powered off at the sender. */
+    void (*powered_off)(void *opaque);
     /* The state is another one now; @reason is one sentence. */
     void (*state)(void *opaque, CurlingState state, const char *reason);
 } CurlingReceiverOps;
@@ -113,6 +117,18 @@ void curling_receiver_offer(CurlingReceiver *receiver, CurlingChannel *channel,
  */
 int curling_receiver_failover(CurlingReceiver *receiver, bool force,
                               CurlingError *err);
+
+/*
+ * curling-reset: discard the round that is held, and its session.  Returns 0
+ * when that began (its end is a state change); -EBUSY while the sender is
+ * heard; -ENOENT with nothing to discard; -EALREADY after a takeover; each
+ * with a sentence.
+ */
+int curling_receiver_reset(CurlingReceiver *receiver, CurlingError *err);
+
+/* Give up the connection that is being served, if there is one.  As when it
+ * carried bad bytes, that says nothing about the sender's life. */
+void curling_receiver_yank(CurlingReceiver *receiver);
 
 void curling_receiver_set_limit(CurlingReceiver *receiver,
                                 uint64_t limit_bytes);

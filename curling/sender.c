@@ -21,6 +21,9 @@
 /* How long a cancel waits for the peer to read what is under way. */
 #define CURLING_CANCEL_MS 1000
 
+/* How long a session whose STOP was not acknowledged is kept for it. */
+#define LINGER_MS 600000
+
 /* How long the end of a connection may take from one thread to the other. */
 #define EXPLAIN_MS 500
 
@@ -49,6 +52,10 @@ struct CurlingSender {
     bool stop_acked;
     bool kicked;
     bool cancelled;
+    bool yanked;                /* since the connection began */
+    bool lingering;             /* the listener's: it frees all */
+    int64_t linger_until_ns;
+    uint64_t shipping;          /* last round whose end was sent, or none */
     int lost;                   /* errno that ended the connection, or 0 */
     CurlingError lost_error;
 };
@@ -71,6 +78,7 @@ CurlingSender *curling_sender_new(const CurlingSenderConfig *config)
     }
     s->info.received = CURLING_ROUND_NONE;
     s->info.applied = CURLING_ROUND_NONE;
+    s->shipping = CURLING_ROUND_NONE;
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -87,17 +95,40 @@ static void release(Connection *connection)
     }
 }
 
+static void destroy(CurlingSender *s)
+{
+    release(&s->connection);
+    release(&s->stale);
+    free(s->hello.description);
+    pthread_cond_destroy(&s->cond);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
 void curling_sender_free(CurlingSender *s)
 {
     if (!s) {
         return;
     }
     curling_sender_disconnect(s);
-    release(&s->stale);
-    free(s->hello.description);
-    pthread_cond_destroy(&s->cond);
-    pthread_mutex_destroy(&s->lock);
-    free(s);
+    destroy(s);
+}
+
+void curling_sender_linger(CurlingSender *s)
+{
+    bool linger;
+
+    pthread_mutex_lock(&s->lock);
+    linger = s->connected && !s->stop_acked && !s->lost;
+    if (linger) {
+        s->lingering = true;
+        s->linger_until_ns = curling_clock_ns() + LINGER_MS * NS_PER_MS;
+        pthread_detach(s->listener);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (!linger) {
+        curling_sender_free(s);
+    }
 }
 
 void curling_sender_kick(CurlingSender *s, bool cancel)
@@ -106,6 +137,13 @@ void curling_sender_kick(CurlingSender *s, bool cancel)
     s->kicked = true;
     s->cancelled |= cancel;
     pthread_cond_broadcast(&s->cond);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void curling_sender_yank(CurlingSender *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->yanked = true;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -127,18 +165,45 @@ void curling_sender_query(CurlingSender *s, CurlingSenderInfo *info)
 
 /* ---- Listener thread ---------------------------------------------------- */
 
-static int note(CurlingSender *s, const CurlingHeader *header,
-                const uint8_t *payload, CurlingError *err)
+/* Is this about the round that is expected to be spoken of? */
+static int check_round(const CurlingHeader *header, uint64_t first,
+                       uint64_t last, CurlingError *err)
 {
+    if (last == CURLING_ROUND_NONE) {
+        return curling_error_set(err, -EPROTO, "got %s of round %" PRIu64
+                                 ", but no round was sent",
+                                 curling_frame_type_name(header->type),
+                                 header->round);
+    }
+    if (header->round >= first && header->round <= last) {
+        return 0;
+    }
+    return curling_error_set(err, -EPROTO, "got %s of round %" PRIu64
+                             ", expected that of round %" PRIu64,
+                             curling_frame_type_name(header->type),
+                             header->round, last);
+}
+
+static int note_locked(CurlingSender *s, const CurlingHeader *header,
+                       const uint8_t *payload, CurlingError *err)
+{
+    char text[CURLING_TEXT_MAX + 1];
     int ret = 0;
 
-    pthread_mutex_lock(&s->lock);
     switch (header->type) {
     case CURLING_TYPE_RECEIVED:
-        s->info.received = header->round;
-        s->info.received_ns = curling_clock_ns();
+        ret = check_round(header, s->shipping, s->shipping, err);
+        if (ret == 0) {
+            s->info.received = header->round;
+            s->info.received_ns = curling_clock_ns();
+        }
         break;
     case CURLING_TYPE_APPLIED:
+        ret = check_round(header, s->info.applied == CURLING_ROUND_NONE ? 0 :
+                          s->info.applied, s->shipping, err);
+        if (ret < 0) {
+            break;
+        }
         s->info.applied = header->round;
         s->info.apply_us = curling_get_u64(payload + CURLING_APPLIED_US);
         break;
@@ -146,9 +211,12 @@ static int note(CurlingSender *s, const CurlingHeader *header,
         s->stop_acked = true;
         break;
     case CURLING_TYPE_FAILED:
-        ret = curling_error_set(err, -EREMOTEIO, "the receiver failed: %.*s",
-                                (int)header->length_bytes,
-                                (const char *)payload);
+        ret = curling_error_set(err, header->round == CURLING_ROUND_NONE ?
+                                -EREMOTEIO : -EBADMSG,
+                                "the receiver failed: %s",
+                                curling_error_quote(text, sizeof(text),
+                                                    payload,
+                                                    header->length_bytes));
         break;
     case CURLING_TYPE_SUPERSEDED:
         ret = curling_superseded_error(header, err);
@@ -158,6 +226,16 @@ static int note(CurlingSender *s, const CurlingHeader *header,
                                 curling_frame_type_name(header->type));
         break;
     }
+    return ret;
+}
+
+static int note(CurlingSender *s, const CurlingHeader *header,
+                const uint8_t *payload, CurlingError *err)
+{
+    int ret;
+
+    pthread_mutex_lock(&s->lock);
+    ret = note_locked(s, header, payload, err);
     pthread_cond_broadcast(&s->cond);
     pthread_mutex_unlock(&s->lock);
     return ret;
@@ -169,6 +247,7 @@ static void *listen_to_receiver(void *opaque)
     uint8_t payload[CURLING_ANSWER_MAX];
     CurlingHeader header;
     CurlingError err;
+    bool lingering;
     int ret;
 
     do {
@@ -181,8 +260,14 @@ static void *listen_to_receiver(void *opaque)
     pthread_mutex_lock(&s->lock);
     s->lost = ret;
     s->lost_error = err;
+    lingering = s->lingering;
     pthread_cond_broadcast(&s->cond);
     pthread_mutex_unlock(&s->lock);
+    if (lingering) {
+        curling_session_destroy(&s->session);
+        destroy(s);
+        return NULL;
+    }
     /* Whoever is sending must not wait for a peer that nobody hears. */
     curling_session_close(&s->session);
     return NULL;
@@ -193,16 +278,29 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
     CurlingSender *s = opaque;
     uint32_t timeout_ms = __atomic_load_n(&s->config.peer_timeout_ms,
                                           __ATOMIC_RELAXED);
+    bool lingering;
     bool cancelled;
+    bool yanked;
+    bool over;
 
     pthread_mutex_lock(&s->lock);
     cancelled = s->cancelled;
+    yanked = s->yanked;
+    lingering = s->lingering;
+    over = s->stop_acked || curling_clock_ns() > s->linger_until_ns;
     pthread_mutex_unlock(&s->lock);
+    if (lingering) {
+        return over ? -ECANCELED : 0;
+    }
     __atomic_store_n(&s->session.peer_timeout_ms, timeout_ms,
                      __ATOMIC_RELAXED);
     __atomic_store_n(&s->session.max_bandwidth,
                      __atomic_load_n(&s->config.max_bandwidth,
                                      __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+    if (yanked) {
+        return curling_error_set(err, -ESHUTDOWN,
+                                 "the connection was given up by yank");
+    }
     if (cancelled && !s->connected) {
         return curling_error_set(err, -ECANCELED, "cancelled");
     }
@@ -243,12 +341,19 @@ static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
     hello.peer_timeout_ms = s->session.peer_timeout_ms;
     hello.committed = info.received;
     s->handshake_ns = curling_clock_ns() + CURLING_HANDSHAKE_MS * NS_PER_MS;
+    s->session.write_deadline_ns = s->handshake_ns;
     sent = curling_hello_send(&s->session, &hello, err);
+    s->session.write_deadline_ns = 0;
     if (sent < 0 && sent != -EPIPE) {
         return sent;
     }
     /* The answer may say why HELLO was not read to its end. */
     ret = curling_welcome_recv(&s->session, &welcome, err);
+    if (ret == -EPIPE) {
+        return curling_error_set(err, ret, "got no answer to HELLO but the "
+                                 "end of the connection; is the receiver a "
+                                 "QEMU with -incoming curling:...?");
+    }
     if (ret < 0) {
         return ret;
     }
@@ -282,6 +387,10 @@ int curling_sender_connect(CurlingSender *s, CurlingChannel *channel,
     s->session.max_bandwidth = s->config.max_bandwidth;
     s->session.tick = tick;
     s->session.opaque = s;
+    pthread_mutex_lock(&s->lock);
+    s->yanked = false;
+    s->shipping = CURLING_ROUND_NONE;
+    pthread_mutex_unlock(&s->lock);
     ret = shake_hands(s, held, err);
     if (ret == 0) {
         pthread_mutex_lock(&s->lock);
@@ -372,7 +481,8 @@ static int explain(CurlingSender *s, int ret, CurlingError *err)
 
 static int not_connected(CurlingError *err)
 {
-    return curling_error_set(err, -EPIPE, "there is no connection");
+    return curling_error_set(err, -EPIPE, "there is no connection to the "
+                             "receiver");
 }
 
 int curling_sender_begin(CurlingSender *s, const CurlingRound *round,
@@ -454,6 +564,9 @@ int curling_sender_end(CurlingSender *s, const CurlingRound *round,
         return not_connected(err);
     }
     curling_round_get_end(round, end);
+    pthread_mutex_lock(&s->lock);
+    s->shipping = curling_round_number(round);
+    pthread_mutex_unlock(&s->lock);
     ret = curling_session_send(&s->session, CURLING_TYPE_ROUND_END,
                                curling_round_number(round), end, sizeof(end),
                                err);
@@ -493,7 +606,7 @@ int curling_sender_sleep(CurlingSender *s, int64_t deadline_ns,
     return over ? explain(s, -EPIPE, err) : 0;
 }
 
-int curling_sender_stop(CurlingSender *s, uint32_t timeout_ms,
+int curling_sender_stop(CurlingSender *s, uint8_t type, uint32_t timeout_ms,
                         CurlingError *err)
 {
     int64_t deadline_ns = curling_clock_ns() + timeout_ms * NS_PER_MS;
@@ -502,8 +615,7 @@ int curling_sender_stop(CurlingSender *s, uint32_t timeout_ms,
     if (!s->connected) {
         return not_connected(err);
     }
-    ret = curling_session_send(&s->session, CURLING_TYPE_STOP,
-                               CURLING_ROUND_NONE, NULL, 0, err);
+    ret = curling_session_post(&s->session, type, err);
     if (ret < 0) {
         return ret;
     }
@@ -513,7 +625,8 @@ int curling_sender_stop(CurlingSender *s, uint32_t timeout_ms,
     }
     if (!s->stop_acked) {
         ret = curling_error_set(err, s->lost ? s->lost : -ETIMEDOUT,
-                                "STOP was not acknowledged: %s",
+                                "%s was not acknowledged: %s",
+                                curling_frame_type_name(type),
                                 s->lost ? s->lost_error.text : "no answer");
     }
     pthread_mutex_unlock(&s->lock);

@@ -2,8 +2,8 @@
  * The sender's end of a session: ships rounds and knows what became of them
  *
  * Threads: all functions belong to the one thread that captures rounds,
- * except curling_sender_kick(), curling_sender_set() and
- * curling_sender_query(), which any thread may call.  A thread of its own
+ * except curling_sender_kick(), curling_sender_yank(), curling_sender_set()
+ * and curling_sender_query(), which any thread may call.  A thread of its own
  * hears the receiver and beats.
  *
  * A session may span several connections: after one was lost,
@@ -49,6 +49,13 @@ CurlingSender *curling_sender_new(const CurlingSenderConfig *config);
 void curling_sender_free(CurlingSender *sender);
 
 /*
+ * As curling_sender_free(), but when curling_sender_stop() was not answered
+ * the connection is kept in the background until it is, or until the peer
+ * ends it, ten minutes at most: to close it before would look like a death.
+ */
+void curling_sender_linger(CurlingSender *sender);
+
+/*
  * Say HELLO over @channel (taken: @release(@channel) is called when it is
  * needed no more, also on failure) and hear WELCOME; blocks for
  * CURLING_HANDSHAKE_MS at most, less after curling_sender_kick(true).
@@ -86,8 +93,9 @@ int curling_sender_end(CurlingSender *sender, const CurlingRound *round,
 /*
  * Wait until round @number is RECEIVED.
  * Returns 0; -EPIPE closed by the peer; -ETIMEDOUT silent for peer-timeout-ms;
- * -EREMOTEIO the receiver said FAILED (its text in @err); -ESTALE;
- * -EPROTO; -ECANCELED after curling_sender_kick(true).
+ * -EREMOTEIO the receiver said FAILED (its text in @err), -EBADMSG if it
+ * could not load a round; -ESTALE; -EPROTO; -ESHUTDOWN after
+ * curling_sender_yank(); -ECANCELED after curling_sender_kick(true).
  */
 int curling_sender_wait_received(CurlingSender *sender, uint64_t number,
                                  CurlingError *err);
@@ -100,11 +108,17 @@ int curling_sender_sleep(CurlingSender *sender, int64_t deadline_ns,
                          CurlingError *err);
 
 /*
- * End the session: STOP, and wait for its acknowledgement, @timeout_ms at
- * most.  Returns 0, -ETIMEDOUT, or what ended the connection before.
+ * End the session, after what is being sent: @type is CURLING_TYPE_STOP, or
+ * CURLING_TYPE_POWEROFF when the guest ended by itself.  Waits for the
+ * acknowledgement, @timeout_ms at most.  Returns 0, -ETIMEDOUT, or what ended
+ * the connection before.
  */
-int curling_sender_stop(CurlingSender *sender, uint32_t timeout_ms,
-                        CurlingError *err);
+int curling_sender_stop(CurlingSender *sender, uint8_t type,
+                        uint32_t timeout_ms, CurlingError *err);
+
+/* Give up the connection: what is under way ends with -ESHUTDOWN, and the
+ * session may be taken up again. */
+void curling_sender_yank(CurlingSender *sender);
 
 /*
  * Wake who sleeps.  @cancel: also make what is under way and what comes

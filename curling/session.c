@@ -44,6 +44,7 @@ void curling_session_init(CurlingSession *session, CurlingChannel *channel,
 
 void curling_session_destroy(CurlingSession *session)
 {
+    free(session->rest);
     pthread_mutex_destroy(&session->write_lock);
 }
 
@@ -70,6 +71,18 @@ static bool is_closed(const CurlingSession *session)
 static int closed_error(CurlingError *err)
 {
     return curling_error_set(err, -ECANCELED, "the connection was closed");
+}
+
+static int channel_error(const CurlingSession *session, int code,
+                         const char *verb, CurlingError *err)
+{
+    const char *reason = session->channel->reason;
+
+    if (reason) {
+        return curling_error_set(err, code, "%s", reason);
+    }
+    return curling_error_set(err, code, "%s failed: %s", verb,
+                             strerror(-code));
 }
 
 /* How fast to send; whoever has a deadline has no time for it. */
@@ -127,62 +140,98 @@ static int check_stall(CurlingSession *session, int64_t progress_ns,
     return 0;
 }
 
-/* Called with write_lock held. */
+/*
+ * Write what can be written; *@done counts it.  Called with write_lock held.
+ */
 static int write_all_locked(CurlingSession *session, const uint8_t *data,
-                            size_t len_bytes, CurlingError *err)
+                            size_t len_bytes, size_t *done, CurlingError *err)
 {
     int64_t progress_ns = curling_clock_ns();
     int ret;
 
-    while (len_bytes) {
+    while (*done < len_bytes) {
         uint64_t rate = pace(session);
         uint64_t piece = rate / PACE_PIECES > PACE_BYTES_MIN ?
                          rate / PACE_PIECES : PACE_BYTES_MIN;
-        size_t want = rate && len_bytes > piece ? piece : len_bytes;
-        ssize_t done;
+        size_t left = len_bytes - *done;
+        ssize_t n;
 
         if (is_closed(session)) {
             return closed_error(err);
         }
-        done = session->channel->write(session->channel->opaque, data, want);
-        if (done == -EAGAIN || done == -EINTR) {
+        n = session->channel->write(session->channel->opaque, data + *done,
+                                    rate && left > piece ? piece : left);
+        if (n == -EAGAIN || n == -EINTR) {
             ret = check_stall(session, progress_ns, err);
             if (ret < 0) {
                 return ret;
             }
             continue;
         }
-        if (done == -ECONNRESET || done == -EPIPE) {
+        if (n == -ECONNRESET || n == -EPIPE) {
             return curling_error_set(err, -EPIPE,
                                      "the peer closed the connection");
         }
-        if (done < 0) {
-            return curling_error_set(err, (int)done, "writing failed: %s",
-                                     strerror((int)-done));
+        if (n < 0) {
+            return channel_error(session, (int)n, "writing", err);
         }
-        data += done;
-        len_bytes -= (size_t)done;
+        *done += (size_t)n;
         progress_ns = curling_clock_ns();
         __atomic_store_n(&session->sent_ns, progress_ns, __ATOMIC_RELAXED);
         if (rate) {
-            pace_locked(session, (size_t)done);
+            pace_locked(session, (size_t)n);
         }
     }
     return 0;
 }
 
 /* Called with write_lock held. */
+static void drop_rest_locked(CurlingSession *session, size_t done)
+{
+    session->rest_bytes -= done;
+    if (session->rest_bytes) {
+        memmove(session->rest, session->rest + done, session->rest_bytes);
+    }
+}
+
+/* Called with write_lock held. */
+static int add_rest_locked(CurlingSession *session, const uint8_t *data,
+                           size_t len_bytes)
+{
+    uint8_t *grown = realloc(session->rest, session->rest_bytes + len_bytes);
+
+    if (!grown) {
+        return -ENOMEM;
+    }
+    memcpy(grown + session->rest_bytes, data, len_bytes);
+    session->rest = grown;
+    session->rest_bytes += len_bytes;
+    return 0;
+}
+
+/*
+ * A frame that was begun is finished before another one begins: who gave up
+ * waiting leaves the rest of it behind.  Called with write_lock held.
+ */
 static int write_locked(CurlingSession *session, const uint8_t *data,
                         size_t len_bytes, CurlingError *err)
 {
+    size_t done = 0;
     int ret = write_all_locked(session, session->rest, session->rest_bytes,
-                               err);
+                               &done, err);
 
+    drop_rest_locked(session, done);
     if (ret < 0) {
         return ret;
     }
-    session->rest_bytes = 0;
-    return write_all_locked(session, data, len_bytes, err);
+    done = 0;
+    ret = write_all_locked(session, data, len_bytes, &done, err);
+    if (ret < 0 && done > 0 &&
+        add_rest_locked(session, data + done, len_bytes - done) < 0) {
+        /* Half a frame must not be followed by another one. */
+        session->channel->shutdown(session->channel->opaque);
+    }
+    return ret;
 }
 
 int curling_session_send_frames(CurlingSession *session, const uint8_t *frames,
@@ -237,8 +286,9 @@ static bool is_beat_due(CurlingSession *session, int64_t now_ns)
            beat_ns;
 }
 
-static void build_beat(CurlingSession *session, int64_t now_ns)
+static int add_beat_locked(CurlingSession *session, int64_t now_ns)
 {
+    uint8_t wire[CURLING_HEADER_BYTES + CURLING_HEARTBEAT_BYTES];
     uint8_t payload[CURLING_HEARTBEAT_BYTES];
     int64_t age_ms = (now_ns - __atomic_load_n(&session->round_ns,
                                                __ATOMIC_RELAXED)) / NS_PER_MS;
@@ -254,8 +304,28 @@ static void build_beat(CurlingSession *session, int64_t now_ns)
                                     __ATOMIC_RELAXED));
     curling_put_u32(payload + CURLING_HEARTBEAT_ROUND_AGE_MS,
                     age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms);
-    session->rest_bytes = curling_frame_build(&header, payload,
-                                              sizeof(payload), session->rest);
+    return add_rest_locked(session, wire,
+                           curling_frame_build(&header, payload,
+                                               sizeof(payload), wire));
+}
+
+/* What does not fit into the socket now stays; an error is seen by whoever
+ * reads or sends next.  True: something went out. */
+static bool flush_locked(CurlingSession *session)
+{
+    ssize_t done;
+
+    if (!session->rest_bytes) {
+        return false;
+    }
+    done = session->channel->write(session->channel->opaque, session->rest,
+                                   session->rest_bytes);
+    if (done <= 0) {
+        return false;
+    }
+    drop_rest_locked(session, (size_t)done);
+    __atomic_store_n(&session->sent_ns, curling_clock_ns(), __ATOMIC_RELAXED);
+    return true;
 }
 
 /*
@@ -267,28 +337,37 @@ static void build_beat(CurlingSession *session, int64_t now_ns)
 void curling_session_beat(CurlingSession *session, bool now)
 {
     int64_t now_ns = curling_clock_ns();
-    bool fresh;
-    ssize_t done;
 
-    if ((!now && !is_beat_due(session, now_ns)) ||
-        pthread_mutex_trylock(&session->write_lock)) {
+    if (pthread_mutex_trylock(&session->write_lock)) {
         return;
     }
-    fresh = !session->rest_bytes;
-    if (fresh) {
-        build_beat(session, now_ns);
-    }
-    /* An error is seen by whoever reads or sends next. */
-    done = session->channel->write(session->channel->opaque, session->rest,
-                                   session->rest_bytes);
-    if (done > 0) {
-        session->rest_bytes -= (size_t)done;
-        memmove(session->rest, session->rest + done, session->rest_bytes);
-        __atomic_store_n(&session->sent_ns, now_ns, __ATOMIC_RELAXED);
-    } else if (fresh) {
+    if (session->rest_bytes) {
+        flush_locked(session);
+    } else if ((now || is_beat_due(session, now_ns)) &&
+               add_beat_locked(session, now_ns) == 0 &&
+               !flush_locked(session)) {
         session->rest_bytes = 0;
     }
     pthread_mutex_unlock(&session->write_lock);
+}
+
+int curling_session_post(CurlingSession *session, uint8_t type,
+                         CurlingError *err)
+{
+    uint8_t wire[CURLING_HEADER_BYTES];
+    CurlingHeader header = {
+        .type = type,
+        .generation = session->generation,
+        .round = CURLING_ROUND_NONE,
+    };
+    int ret;
+
+    pthread_mutex_lock(&session->write_lock);
+    ret = add_rest_locked(session, wire, curling_frame_build(&header, NULL, 0,
+                                                             wire));
+    flush_locked(session);
+    pthread_mutex_unlock(&session->write_lock);
+    return ret < 0 ? curling_error_set(err, ret, "no memory for a frame") : 0;
 }
 
 static int housekeep(CurlingSession *session, CurlingError *err)
@@ -353,8 +432,7 @@ static int read_full(CurlingSession *session, void *to, size_t len_bytes,
                                      "the peer closed the connection" :
                                      "the connection was reset");
         } else {
-            return curling_error_set(err, (int)done, "reading failed: %s",
-                                     strerror((int)-done));
+            return channel_error(session, (int)done, "reading", err);
         }
         if (ret < 0) {
             return ret;

@@ -37,8 +37,9 @@ typedef struct CurlingSession {
     /* protected by @write_lock: a frame goes out in one piece */
     pthread_mutex_t write_lock;
     int64_t paced_until_ns;
-    uint8_t rest[CURLING_HEADER_BYTES + CURLING_HEARTBEAT_BYTES];
-    size_t rest_bytes;                  /* of a beat that was cut short */
+    uint8_t *rest;                      /* goes out before all else: the end */
+    size_t rest_bytes;                  /* of a frame that was begun, and what
+                                         * was posted after it */
 
     /* atomic */
     uint32_t peer_timeout_ms;           /* after which silence counts */
@@ -93,6 +94,14 @@ int curling_session_send(CurlingSession *session, uint8_t type,
  */
 int curling_session_send_frames(CurlingSession *session, const uint8_t *frames,
                                 size_t len_bytes, CurlingError *err);
+
+/*
+ * Send one frame without a payload, and do not wait for it: it goes out after
+ * what is being sent, if need be while curling_session_recv() runs.  Any
+ * thread.  Returns 0 or -ENOMEM.
+ */
+int curling_session_post(CurlingSession *session, uint8_t type,
+                         CurlingError *err);
 
 /*
  * Send a heartbeat if one is due: for the receiving thread while it waits for

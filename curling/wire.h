@@ -48,6 +48,7 @@
 #define CURLING_TYPE_STOP               11
 #define CURLING_TYPE_STOP_ACK           12
 #define CURLING_TYPE_SUPERSEDED         13
+#define CURLING_TYPE_POWEROFF           14
 
 /* Limits */
 #define CURLING_PAYLOAD_MAX             262144  /* of any frame */

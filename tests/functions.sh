@@ -361,6 +361,14 @@ receiver_addr() {
     echo "${addr#curling:}"
 }
 
+# refuses NAME COMMAND ARGUMENTS EXPECTED: a QMP command fails and says so
+refuses() {
+    local answer
+
+    answer=$(monitor "$1" "$2" "$3" 2>&1) && fail "$2 $3 was not refused"
+    [[ $answer == *"$4"* ]] || fail "$2 $3 says: $answer, expected: $4"
+}
+
 # wait_state NAME STATE [TIMEOUT_S]: of query-curling
 wait_state() {
     monitor "$1" poll query-curling --until "state=$2" \

@@ -188,6 +188,7 @@ static const char *const type_names[] = {
     [CURLING_TYPE_STOP] = "STOP",
     [CURLING_TYPE_STOP_ACK] = "STOP_ACK",
     [CURLING_TYPE_SUPERSEDED] = "SUPERSEDED",
+    [CURLING_TYPE_POWEROFF] = "POWEROFF",
 };
 #define TYPES (sizeof(type_names) / sizeof(type_names[0]))
 

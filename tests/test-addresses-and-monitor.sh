@@ -78,10 +78,15 @@ prompt sender "curling_set interval-ms 20" > /dev/null
 monitor receiver curling-set '{"close-grace-ms": 0, "apply": "eager"}' > /dev/null
 says receiver "info curling" "apply: eager"
 says sender "curling_set interval-ms 99999999" "from 0 to 3600000"
-says sender "curling_set intreval-ms 5" "Settings are interval-ms"
-says sender "curling_set rounds some" "delta, full"
-! monitor sender curling-set '{"interval-ms": 30, "peer-timeout-ms": 1}' \
-    > /dev/null 2>&1 || fail "a value out of range was taken"
+says sender "curling_set intreval-ms 5" "settings are interval-ms"
+says sender "curling_set rounds some" "delta or full"
+refuses sender curling-set '{"interval-ms": 30, "peer-timeout-ms": 1}' \
+        "must be from 100 to 3600000, got 1"
+refuses sender curling-set '{"interval-ms": -5}' "from 0 to 3600000, got -5"
+refuses sender curling-set '{"interval-ms": "soon"}' "from 0 to 3600000"
+refuses sender curling-set '{"max-round-bytes": 1}' "0, or from 4194304"
+refuses sender curling-set '{"intreval-ms": 5}' "settings are interval-ms"
+refuses sender curling-set '{"rounds": "some"}' 'delta or full, got "some"'
 [ "$(monitor sender query-curling --get interval-ms)" = 20 ] ||
     fail "a refused curling-set changed something"
 

@@ -2,8 +2,8 @@
  * Every event in every state
  *
  * Invariants: nothing is started where nothing is held; a takeover begins
- * only where a policy or an operator says so; active and failed are for good;
- * no other state is without a way out.
+ * only where a policy or an operator says so; active is for good; no other
+ * state is without a way out; what could not be loaded is never started.
  *
  * Copyright the Curling authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -80,7 +80,7 @@ static void test_refused_means_unchanged(void **unused)
         if (step.action == CURLING_ACTION_REFUSE) {
             assert_int_equal(step.state, state);
         }
-        if (state == CURLING_STATE_ACTIVE || state == CURLING_STATE_FAILED) {
+        if (state == CURLING_STATE_ACTIVE) {
             assert_int_equal(step.action, CURLING_ACTION_REFUSE);
         }
     }
@@ -90,8 +90,8 @@ static void test_refused_means_unchanged(void **unused)
 static void test_ways_out(void **unused)
 {
     (void)unused;
-    for (CurlingState state = 0; state < CURLING_STATE_ACTIVE; state++) {
-        bool out = false;
+    for (CurlingState state = 0; state < CURLING_STATE__MAX; state++) {
+        bool out = state == CURLING_STATE_ACTIVE;
 
         for (CurlingEvent event = 0; event < CURLING_EVENT__MAX; event++) {
             out |= curling_failover_step(state, event, CURLING_POLICY_WAIT,
@@ -203,6 +203,79 @@ static void test_end_before_first_round(void **unused)
     follow(path, CURLING_POLICY_TAKEOVER, CURLING_POLICY_TAKEOVER);
 }
 
+/* A takeover that could not be done is the operator's to try again. */
+static void test_not_started(void **unused)
+{
+    const Path path[] = {
+        PATH_TO_STANDBY,
+        { CURLING_EVENT_CLOSED, CURLING_STATE_CLOSED, CURLING_ACTION_GRACE },
+        { CURLING_EVENT_NOT_STARTED, CURLING_STATE_SUSPECT,
+          CURLING_ACTION_NONE },
+        { CURLING_EVENT_GRACE_OVER, CURLING_STATE_SUSPECT,
+          CURLING_ACTION_REFUSE },
+        { CURLING_EVENT_OPERATOR, CURLING_STATE_ACTIVE,
+          CURLING_ACTION_TAKEOVER },
+        PATH_END,
+    };
+
+    (void)unused;
+    follow(path, CURLING_POLICY_TAKEOVER, CURLING_POLICY_TAKEOVER);
+}
+
+static void test_power_off(void **unused)
+{
+    const Path path[] = {
+        { CURLING_EVENT_WELCOMED, CURLING_STATE_SYNCING, CURLING_ACTION_NONE },
+        { CURLING_EVENT_POWERED_OFF, CURLING_STATE_LISTENING,
+          CURLING_ACTION_POWEROFF },
+        PATH_TO_STANDBY,
+        { CURLING_EVENT_POWERED_OFF, CURLING_STATE_LISTENING,
+          CURLING_ACTION_POWEROFF },
+        { CURLING_EVENT_CLOSED, CURLING_STATE_LISTENING,
+          CURLING_ACTION_REFUSE },
+        PATH_END,
+    };
+
+    (void)unused;
+    follow(path, CURLING_POLICY_TAKEOVER, CURLING_POLICY_TAKEOVER);
+}
+
+/* After a round that cannot be loaded: nothing to start, but a new first
+ * round is welcome. */
+static void test_broken_and_again(void **unused)
+{
+    const Path path[] = {
+        PATH_TO_STANDBY,
+        { CURLING_EVENT_BROKEN, CURLING_STATE_FAILED, CURLING_ACTION_GIVE_UP },
+        { CURLING_EVENT_CLOSED, CURLING_STATE_FAILED, CURLING_ACTION_REFUSE },
+        { CURLING_EVENT_OPERATOR, CURLING_STATE_FAILED,
+          CURLING_ACTION_REFUSE },
+        PATH_TO_STANDBY,
+        { CURLING_EVENT_BROKEN, CURLING_STATE_FAILED, CURLING_ACTION_GIVE_UP },
+        { CURLING_EVENT_RESET, CURLING_STATE_LISTENING, CURLING_ACTION_DROP },
+        PATH_END,
+    };
+
+    (void)unused;
+    follow(path, CURLING_POLICY_TAKEOVER, CURLING_POLICY_TAKEOVER);
+}
+
+static void test_reset(void **unused)
+{
+    const Path path[] = {
+        { CURLING_EVENT_RESET, CURLING_STATE_LISTENING,
+          CURLING_ACTION_REFUSE },
+        PATH_TO_STANDBY,
+        { CURLING_EVENT_RESET, CURLING_STATE_STANDBY, CURLING_ACTION_REFUSE },
+        { CURLING_EVENT_SILENT, CURLING_STATE_SUSPECT, CURLING_ACTION_NONE },
+        { CURLING_EVENT_RESET, CURLING_STATE_LISTENING, CURLING_ACTION_DROP },
+        PATH_END,
+    };
+
+    (void)unused;
+    follow(path, CURLING_POLICY_TAKEOVER, CURLING_POLICY_WAIT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +288,10 @@ int main(void)
         cmocka_unit_test(test_close_after_silence),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_end_before_first_round),
+        cmocka_unit_test(test_not_started),
+        cmocka_unit_test(test_power_off),
+        cmocka_unit_test(test_broken_and_again),
+        cmocka_unit_test(test_reset),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

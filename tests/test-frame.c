@@ -248,6 +248,7 @@ static const TypeLimits type_limits[] = {
     { 11, "STOP", 0, 0 },
     { 12, "STOP_ACK", 0, 0 },
     { 13, "SUPERSEDED", 0, 0 },
+    { 14, "POWEROFF", 0, 0 },
 };
 
 #define N_TYPES (sizeof(type_limits) / sizeof(type_limits[0]))
@@ -313,7 +314,7 @@ static void test_unknown_types(void **state)
             continue;
         }
         assert_int_equal(curling_frame_check_type(&header, &err), -EPROTO);
-        assert_non_null(strstr(err.text, "expected 1 to 13"));
+        assert_non_null(strstr(err.text, "expected 1 to 14"));
         header.flags = CURLING_FLAG_OPTIONAL;
         assert_int_equal(curling_frame_check_type(&header, &err), 1);
         header.length_bytes = CURLING_PAYLOAD_MAX;

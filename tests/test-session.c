@@ -24,95 +24,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "ram.h"
-#include "receiver.h"
-#include "sender.h"
+#include "pair.h"
 
-#define PAGE 4096
-#define BLOCKS 2
-#define PAGES_0 5
-#define PAGES_1 2
-#define PAGES (PAGES_0 + PAGES_1)
 #define ROUNDS 5
-#define DEVICE_BYTES 300
 #define FRAMES_MAX 64
-#define DESCRIPTION "machine=test\nram/a=20480\nram/b=8192\n"
-
-/* ---- A machine: some memory and a device --------------------------------- */
-
-typedef struct Machine {
-    uint8_t ram[PAGES][PAGE];
-    uint8_t device[DEVICE_BYTES];
-} Machine;
-
-typedef struct Memory {
-    CurlingRamBlock blocks[BLOCKS];
-    CurlingRamLayout layout;
-} Memory;
-
-static void memory_init(Memory *memory, Machine *machine)
-{
-    memory->blocks[0].host = machine->ram[0];
-    memory->blocks[0].pages = PAGES_0;
-    memory->blocks[1].host = machine->ram[PAGES_0];
-    memory->blocks[1].pages = PAGES_1;
-    memory->layout.page_bytes = PAGE;
-    memory->layout.n_blocks = BLOCKS;
-    memory->layout.blocks = memory->blocks;
-    memory->layout.device_max_bytes = 1 << 20;
-}
-
-static void scribble(uint8_t *to, size_t len, unsigned int seed)
-{
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * 1103515245 + 12345;
-        to[i] = (uint8_t)(seed >> 16);
-    }
-}
-
-/* What the guest did before round @number: two pages and the device change;
- * page 1 is zero in the first round and page 5 becomes zero in the third. */
-static void machine_step(Machine *machine, unsigned int number)
-{
-    if (number == 0) {
-        for (unsigned int i = 0; i < PAGES; i++) {
-            scribble(machine->ram[i], PAGE, i + 1);
-        }
-        memset(machine->ram[1], 0, PAGE);
-    } else {
-        scribble(machine->ram[number % PAGES_0], PAGE, 100 + number);
-        scribble(machine->ram[PAGES_0], PAGE, 200 + number);
-        if (number == 2) {
-            memset(machine->ram[PAGES_0], 0, PAGE);
-        }
-    }
-    scribble(machine->device, DEVICE_BYTES, 300 + number);
-}
-
-/* Stage the round that machine_step(@number) leads to. */
-static void stage(CurlingRound *round, const Memory *memory,
-                  const Machine *machine, unsigned int number, uint32_t kind)
-{
-    CurlingError err;
-
-    curling_round_begin(round, number, 0, kind,
-                        kind == CURLING_KIND_DELTA ? number - 1 :
-                                                     CURLING_ROUND_NONE);
-    if (kind == CURLING_KIND_DELTA) {
-        assert_int_equal(curling_ram_put_pages(round, &memory->layout, 0,
-                                               number % PAGES_0, 1, false,
-                                               &err), 0);
-        assert_int_equal(curling_ram_put_pages(round, &memory->layout, 1, 0,
-                                               1, true, &err), 0);
-    } else {
-        assert_int_equal(curling_ram_put_pages(round, &memory->layout, 0, 0,
-                                               PAGES_0, true, &err), 0);
-        assert_int_equal(curling_ram_put_pages(round, &memory->layout, 1, 0,
-                                               PAGES_1, true, &err), 0);
-    }
-    assert_int_equal(curling_ram_put_device(round, machine->device,
-                                            DEVICE_BYTES, &err), 0);
-}
 
 /* ---- The recording ------------------------------------------------------- */
 
@@ -227,201 +142,7 @@ static unsigned int rounds_in(size_t len)
     return rounds;
 }
 
-/* ---- A receiver ---------------------------------------------------------- */
-
-typedef struct Standby {
-    Machine machine;
-    Memory memory;
-    CurlingReceiverSettings settings;
-    CurlingReceiver *core;
-    pthread_t thread;
-    bool joined;
-    int (*load)(const CurlingAppliedRound *round, CurlingError *err);
-
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    CurlingState state;
-    unsigned int changes;       /* of the state */
-    uint64_t taken;             /* round that was taken over from, or none */
-    uint8_t device[DEVICE_BYTES];
-} Standby;
-
-static int op_check(void *opaque, const CurlingHello *hello, CurlingError *err)
-{
-    (void)opaque;
-    if (strcmp(hello->description, DESCRIPTION)) {
-        return curling_error_set(err, -EINVAL, "another machine");
-    }
-    return 0;
-}
-
-static int op_applied(void *opaque, const CurlingAppliedRound *round,
-                      const uint8_t *device, size_t len_bytes,
-                      CurlingError *err)
-{
-    Standby *standby = opaque;
-
-    (void)device;
-    assert_int_equal(len_bytes, DEVICE_BYTES);
-    return standby->load ? standby->load(round, err) : 0;
-}
-
-static int op_takeover(void *opaque, uint64_t number, const uint8_t *device,
-                       size_t len_bytes, CurlingError *err)
-{
-    Standby *standby = opaque;
-
-    (void)err;
-    assert_int_equal(len_bytes, DEVICE_BYTES);
-    memcpy(standby->device, device, len_bytes);
-    standby->taken = number;
-    return 0;
-}
-
-static void op_state(void *opaque, CurlingState state, const char *reason)
-{
-    Standby *standby = opaque;
-
-    assert_true(strlen(reason) > 0);
-    pthread_mutex_lock(&standby->lock);
-    standby->state = state;
-    standby->changes++;
-    pthread_cond_broadcast(&standby->cond);
-    pthread_mutex_unlock(&standby->lock);
-}
-
-static const CurlingReceiverOps ops = {
-    .check = op_check,
-    .applied = op_applied,
-    .takeover = op_takeover,
-    .state = op_state,
-};
-
-static void *run_receiver(void *opaque)
-{
-    curling_receiver_run(opaque);
-    return NULL;
-}
-
-static Standby *standby_new(void)
-{
-    Standby *standby = calloc(1, sizeof(*standby));
-    CurlingReceiverConfig config = { .ops = &ops };
-
-    memset(&standby->machine, 0xee, sizeof(standby->machine));
-    memory_init(&standby->memory, &standby->machine);
-    standby->settings.peer_timeout_ms = 60000;
-    standby->settings.on_disconnect = CURLING_POLICY_TAKEOVER;
-    standby->settings.on_silence = CURLING_POLICY_TAKEOVER;
-    standby->taken = CURLING_ROUND_NONE;
-    pthread_mutex_init(&standby->lock, NULL);
-    pthread_cond_init(&standby->cond, NULL);
-    config.layout = &standby->memory.layout;
-    config.settings = &standby->settings;
-    config.opaque = standby;
-    standby->core = curling_receiver_new(&config);
-    assert_non_null(standby->core);
-    assert_int_equal(pthread_create(&standby->thread, NULL, run_receiver,
-                                    standby->core), 0);
-    return standby;
-}
-
-static void standby_free(Standby *standby)
-{
-    if (!standby->joined) {
-        curling_receiver_quit(standby->core);
-        pthread_join(standby->thread, NULL);
-    }
-    curling_receiver_free(standby->core);
-    pthread_cond_destroy(&standby->cond);
-    pthread_mutex_destroy(&standby->lock);
-    free(standby);
-}
-
-/* Wait until the state has changed at least @changes times and is @state. */
-static void wait_state(Standby *standby, CurlingState state,
-                       unsigned int changes)
-{
-    struct timespec until;
-    int ret = 0;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20;
-    pthread_mutex_lock(&standby->lock);
-    while ((standby->state != state || standby->changes < changes) && !ret) {
-        ret = pthread_cond_timedwait(&standby->cond, &standby->lock, &until);
-    }
-    if (ret) {
-        fail_msg("state %d after %u changes, expected %d after %u",
-                 standby->state, standby->changes, state, changes);
-    }
-    pthread_mutex_unlock(&standby->lock);
-}
-
-/* ---- Connections --------------------------------------------------------- */
-
-typedef struct FdChannel {
-    CurlingChannel base;
-    int fd;
-} FdChannel;
-
-static CurlingChannel *fd_channel(int fd)
-{
-    FdChannel *channel = calloc(1, sizeof(*channel));
-
-    channel->fd = fd;
-    curling_channel_init_fd(&channel->base, fd);
-    return &channel->base;
-}
-
-static void fd_release(CurlingChannel *base)
-{
-    FdChannel *channel = (FdChannel *)base;
-
-    close(channel->fd);
-    free(channel);
-}
-
-typedef struct Connect {
-    Standby *standby;
-    int fd;
-} Connect;
-
-static void *offer(void *opaque)
-{
-    Connect *connect = opaque;
-
-    curling_receiver_offer(connect->standby->core, fd_channel(connect->fd),
-                           fd_release, "test");
-    return NULL;
-}
-
 /* ---- Faults -------------------------------------------------------------- */
-
-static void write_all(int fd, const uint8_t *bytes, size_t len)
-{
-    while (len) {
-        ssize_t done = send(fd, bytes, len, MSG_NOSIGNAL);
-
-        if (done < 0 && errno == EINTR) {
-            continue;
-        }
-        if (done <= 0) {
-            return;             /* the receiver has had enough */
-        }
-        bytes += done;
-        len -= (size_t)done;
-    }
-}
-
-/* Let what the receiver says go unheard, until it has closed its end. */
-static void drain(int fd)
-{
-    uint8_t waste[4096];
-
-    while (recv(fd, waste, sizeof(waste), 0) > 0) {
-    }
-}
 
 /*
  * Feed these bytes and then an end; the receiver must take over from round
@@ -594,91 +315,6 @@ static void test_round_that_cannot_be_loaded(void **state)
 
 /* ---- A real sender ------------------------------------------------------- */
 
-typedef struct Pair {
-    Standby *standby;
-    CurlingSender *sender;
-    Machine machine;
-    Memory memory;
-    CurlingPool *pool;
-    CurlingRound *round;
-    unsigned int next;
-} Pair;
-
-static CurlingSender *sender_new(uint8_t id)
-{
-    CurlingSenderConfig config = {
-        .session = { id },
-        .description = DESCRIPTION,
-        .peer_timeout_ms = 60000,
-    };
-    CurlingSender *sender = curling_sender_new(&config);
-
-    assert_non_null(sender);
-    return sender;
-}
-
-static int connect_pair(CurlingSender *sender, Standby *standby,
-                        uint64_t *held, CurlingError *err)
-{
-    Connect connect = { .standby = standby };
-    pthread_t thread;
-    int fds[2];
-    int ret;
-
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    connect.fd = fds[1];
-    assert_int_equal(pthread_create(&thread, NULL, offer, &connect), 0);
-    ret = curling_sender_connect(sender, fd_channel(fds[0]), fd_release, held,
-                                 err);
-    pthread_join(thread, NULL);
-    return ret;
-}
-
-static void pair_init(Pair *pair, uint8_t id)
-{
-    CurlingError err;
-    uint64_t held;
-
-    memset(pair, 0, sizeof(*pair));
-    pair->standby = standby_new();
-    pair->standby->settings.close_grace_ms = 10000;
-    pair->sender = sender_new(id);
-    memory_init(&pair->memory, &pair->machine);
-    pair->pool = curling_pool_new(0);
-    pair->round = curling_round_new(pair->pool);
-    assert_int_equal(connect_pair(pair->sender, pair->standby, &held, &err),
-                     0);
-    assert_true(held == CURLING_ROUND_NONE);
-}
-
-static void pair_free(Pair *pair)
-{
-    curling_sender_free(pair->sender);
-    standby_free(pair->standby);
-    curling_round_free(pair->round);
-    curling_pool_free(pair->pool);
-}
-
-static int send_round(Pair *pair, bool end, CurlingError *err)
-{
-    unsigned int number = pair->next++;
-    int ret;
-
-    machine_step(&pair->machine, number);
-    stage(pair->round, &pair->memory, &pair->machine, number,
-          number == 0 ? CURLING_KIND_SYNC : CURLING_KIND_DELTA);
-    curling_round_seal(pair->round);
-    ret = curling_sender_begin(pair->sender, pair->round, err);
-    ret = ret ? ret : curling_sender_ship(pair->sender, pair->round, err);
-    if (ret == 0 && end) {
-        ret = curling_sender_end(pair->sender, pair->round, err);
-        ret = ret ? ret : curling_sender_wait_received(pair->sender, number,
-                                                       err);
-    }
-    curling_round_discard(pair->round);
-    return ret;
-}
-
 static void test_rounds_then_stop(void **state)
 {
     CurlingSenderInfo info;
@@ -688,11 +324,12 @@ static void test_rounds_then_stop(void **state)
     (void)state;
     pair_init(&pair, 1);
     for (unsigned int i = 0; i < 200; i++) {
-        assert_int_equal(send_round(&pair, true, &err), 0);
+        assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
     }
     curling_sender_query(pair.sender, &info);
     assert_int_equal(info.received, 199);
-    assert_int_equal(curling_sender_stop(pair.sender, 5000, &err), 0);
+    assert_int_equal(curling_sender_stop(pair.sender, CURLING_TYPE_STOP, 5000,
+                                         &err), 0);
     wait_state(pair.standby, CURLING_STATE_LISTENING, 3);
     assert_memory_equal(pair.standby->machine.ram, pair.machine.ram,
                         sizeof(pair.machine.ram));
@@ -710,16 +347,17 @@ static void test_session_resumes(void **state)
     (void)state;
     pair_init(&pair, 1);
     for (unsigned int i = 0; i < 3; i++) {
-        assert_int_equal(send_round(&pair, true, &err), 0);
+        assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
     }
-    assert_int_equal(send_round(&pair, false, &err), 0);
+    assert_int_equal(send_round(&pair, PART, &err), 0);
     assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
     assert_int_equal(held, 2);
     /* What round 3 changed is owed: it is sent again, under its number. */
     pair.next = 3;
-    assert_int_equal(send_round(&pair, true, &err), 0);
-    assert_int_equal(send_round(&pair, true, &err), 0);
-    assert_int_equal(curling_sender_stop(pair.sender, 5000, &err), 0);
+    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
+    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
+    assert_int_equal(curling_sender_stop(pair.sender, CURLING_TYPE_STOP, 5000,
+                                         &err), 0);
     wait_state(pair.standby, CURLING_STATE_LISTENING, 3);
     assert_memory_equal(pair.standby->machine.ram, pair.machine.ram,
                         sizeof(pair.machine.ram));
@@ -737,7 +375,7 @@ static void test_other_session_refused(void **state)
     (void)state;
     pair_init(&pair, 1);
     assert_int_equal(connect_pair(other, pair.standby, &held, &err), -EBUSY);
-    assert_int_equal(send_round(&pair, true, &err), 0);
+    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
     curling_sender_free(pair.sender);
     wait_state(pair.standby, CURLING_STATE_CLOSED, 0);
     assert_int_equal(connect_pair(other, pair.standby, &held, &err),
@@ -761,14 +399,14 @@ static void test_superseded(void **state)
 
     (void)state;
     pair_init(&pair, 1);
-    assert_int_equal(send_round(&pair, true, &err), 0);
+    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
     assert_int_equal(curling_receiver_failover(pair.standby->core, false,
                                                &err), -EBUSY);
     assert_int_equal(curling_receiver_failover(pair.standby->core, true,
                                                &err), 0);
     wait_state(pair.standby, CURLING_STATE_ACTIVE, 0);
     assert_int_equal(pair.standby->taken, 0);
-    assert_int_equal(send_round(&pair, true, &err), -EPIPE);
+    assert_int_equal(send_round(&pair, ANSWERED, &err), -EPIPE);
     assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err),
                      -ESTALE);
     pair_free(&pair);
@@ -844,7 +482,7 @@ static void test_stale_attempt_is_no_death(void **state)
     (void)state;
     pair_init(&pair, 7);
     pair.standby->settings.close_grace_ms = 0;
-    assert_int_equal(send_round(&pair, true, &err), 0);
+    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
     for (unsigned int i = 0; i < 3; i++) {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
         write_all(fds[0], tape.bytes, tape.frames[1].at);       /* HELLO */
@@ -858,7 +496,7 @@ static void test_stale_attempt_is_no_death(void **state)
     assert_int_equal(info.state, CURLING_STATE_STANDBY);
     assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
     assert_int_equal(held, 0);
-    assert_int_equal(send_round(&pair, true, &err), 0);
+    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
     assert_true(pair.standby->taken == CURLING_ROUND_NONE);
     pair_free(&pair);
 }
