@@ -5,33 +5,44 @@
 # as they are in the two processes.  That needs no help from the machine, so
 # it can be done while a receiver waits.
 
-# dump_blocks NAME: into one file each in $T/NAME.ram
-dump_blocks() {
+# each_block ACTION NAME: "dump" it into a file in $T/NAME.ram, or "spoil" it
+each_block() {
     local fd
 
     # Opened by the shell, whose child it is: not everybody may.
     # shellcheck disable=SC2154  # of functions.sh
-    exec {fd}< "/proc/${pid[$1]}/mem"
-    monitor "$1" hmp "info ramblock" > "$T/$1.blocks"
-    mkdir "$T/$1.ram"
-    python3 -SE - "$fd" "$T/$1.blocks" "$T/$1.ram" <<'PYTHON'
+    exec {fd}<> "/proc/${pid[$2]}/mem"
+    monitor "$2" hmp "info ramblock" > "$T/$2.blocks"
+    /usr/bin/python3 -SE - "$1" "$fd" "$T/$2.blocks" "$T/$2.ram" <<'PYTHON'
 import os, sys
-fd, blocks, folder = int(sys.argv[1]), *sys.argv[2:]
+action, fd, blocks, folder = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
 for line in open(blocks):
     # Name, page size and its unit, offset, used, total, address, ro or rw
     field = line.split()
     if field[-1] in ("ro", "rw"):
         used, address = int(field[4], 16), int(field[6], 16)
         name = folder + "/" + field[0].replace("/", "@")
-        with open(name, "wb") as file:
+        with open(name if action == "dump" else os.devnull, "wb") as file:
             while used:
-                part = os.pread(fd, min(used, 1 << 24), address)
-                file.write(part)
-                address += len(part)
-                used -= len(part)
+                size = min(used, 1 << 24)
+                if action == "dump":
+                    size = file.write(os.pread(fd, size, address))
+                else:
+                    size = os.pwrite(fd, b"\xa5" * size, address)
+                address += size
+                used -= size
 PYTHON
     exec {fd}<&-
 }
+
+# dump_blocks NAME: into one file each in $T/NAME.ram
+dump_blocks() {
+    mkdir "$T/$1.ram"
+    each_block dump "$1"
+}
+
+# spoil_blocks NAME: write rubbish into all of them
+spoil_blocks() { each_block spoil "$1"; }
 
 # same_blocks SENDER RECEIVER WHEN: the guest stands still, and the receiver
 # has its last round
