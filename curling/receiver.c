@@ -242,6 +242,14 @@ static CurlingState current_state(CurlingReceiver *r)
     return state;
 }
 
+static void note_step(CurlingReceiver *r, CurlingReceiverStep step,
+                      uint64_t round)
+{
+    if (r->config.ops->step) {
+        r->config.ops->step(r->config.opaque, step, round);
+    }
+}
+
 /* FAILED: why this side cannot go on. */
 static void send_failed(CurlingReceiver *r, uint64_t number,
                         const CurlingError *err)
@@ -360,6 +368,9 @@ static int begin_round(CurlingReceiver *r, const CurlingHeader *header,
     if (ret == 0 && r->intake.streaming) {
         curling_applier_stream_begin(r->applier);
     }
+    if (ret == 0) {
+        note_step(r, CURLING_STEP_BEGUN, header->round);
+    }
     return ret;
 }
 
@@ -400,6 +411,7 @@ static int commit(CurlingReceiver *r, uint64_t number, CurlingError *err)
     pthread_mutex_unlock(&r->lock);
     __atomic_store_n(&r->session.round_ns, now_ns, __ATOMIC_RELAXED);
     happen(r, CURLING_EVENT_COMMITTED, "the first round is whole");
+    note_step(r, CURLING_STEP_COMMITTED, number);
     ret = curling_session_send(&r->session, CURLING_TYPE_RECEIVED, number,
                                NULL, 0, err);
     /* Who has closed may have said STOP before. */
@@ -463,6 +475,7 @@ static int act_on(CurlingReceiver *r, const CurlingHeader *header,
     case CURLING_TYPE_STOP:
     case CURLING_TYPE_POWEROFF:
         r->end = header->type == CURLING_TYPE_STOP ? END_STOP : END_POWEROFF;
+        note_step(r, CURLING_STEP_STOPPED, held_round(r));
         return curling_session_send(&r->session, CURLING_TYPE_STOP_ACK,
                                     CURLING_ROUND_NONE, NULL, 0, err);
     default:
@@ -612,14 +625,29 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
     return judge_silence(r, idle_ns, timeout_ms, err);
 }
 
+/* What is counted is counted by session. */
+static void begin_counts(CurlingReceiver *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->info.rounds_committed = 0;
+    r->info.rounds_discarded = 0;
+    r->info.last = (CurlingAppliedRound) { 0 };
+    pthread_mutex_unlock(&r->lock);
+    curling_pool_forget_peak(r->pool);
+}
+
 /* Serve one connection until it ends; returns the errno it ended with, 0
  * after STOP or POWEROFF. */
 static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
 {
     CurlingWelcome welcome = { .held = held_round(r) };
     CurlingHeader header;
+    uint64_t number;
     int ret;
 
+    if (!is_held_session(r, offer)) {
+        begin_counts(r);
+    }
     memcpy(r->session_id, offer->hello.session, CURLING_SESSION_ID_BYTES);
     memcpy(welcome.session, r->session_id, CURLING_SESSION_ID_BYTES);
     r->generation = offer->hello.generation;
@@ -636,6 +664,7 @@ static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
     r->yanked = false;
     pthread_mutex_unlock(&r->lock);
 
+    note_step(r, CURLING_STEP_CONNECTED, welcome.held);
     welcome.heartbeat_ms = r->session.heartbeat_ms;
     welcome.peer_timeout_ms = r->session.peer_timeout_ms;
     ret = curling_welcome_send(&r->session, &welcome, err);
@@ -654,11 +683,14 @@ static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
         send_failed(r, CURLING_ROUND_NONE, err);
     }
     wait_applied(r);
+    number = curling_round_number(r->intake.round);
     if (curling_intake_discard(&r->intake)) {
         pthread_mutex_lock(&r->lock);
         r->info.rounds_discarded++;
         pthread_mutex_unlock(&r->lock);
+        note_step(r, CURLING_STEP_DISCARDED, number);
     }
+    note_step(r, CURLING_STEP_DISCONNECTED, held_round(r));
     r->serving = NULL;
     curling_session_destroy(&r->session);
     curling_offer_free(offer);

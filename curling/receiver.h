@@ -40,6 +40,17 @@ typedef struct CurlingReceiverSettings {
     uint32_t on_silence;        /* CurlingPolicy */
 } CurlingReceiverSettings;
 
+/* What happens in a session, for those who trace it. */
+typedef enum CurlingReceiverStep {
+    CURLING_STEP_CONNECTED,     /* a sender was let in */
+    CURLING_STEP_BEGUN,         /* a round: ROUND_BEGIN */
+    CURLING_STEP_COMMITTED,     /* a round is whole, RECEIVED goes out */
+    CURLING_STEP_DISCARDED,     /* the round that was begun */
+    CURLING_STEP_STOPPED,       /* STOP or POWEROFF came */
+    CURLING_STEP_DISCONNECTED,
+    CURLING_STEP__MAX,
+} CurlingReceiverStep;
+
 /*
  * Called in the reader or the applier thread, one at a time except
  * @state; none of them may call back into the receiver except
@@ -61,6 +72,9 @@ typedef struct CurlingReceiverOps {
      * never. */
     int (*takeover)(void *opaque, uint64_t number, const uint8_t *device,
                     size_t len_bytes, CurlingError *err);
+    /* @round: the one that is meant, else the one that is held, or none.  May
+     * be NULL. */
+    void (*step)(void *opaque, CurlingReceiverStep step, uint64_t round);
     /* The guest powered off at the sender. */
     void (*powered_off)(void *opaque);
     /* The state is another one now; @reason is one sentence. */
@@ -78,6 +92,7 @@ typedef struct CurlingReceiverConfig {
 typedef struct CurlingReceiverInfo {
     CurlingState state;
     char peer[128];
+    /* of this session, or of the last one */
     uint64_t rounds_committed;
     uint64_t rounds_discarded;  /* begun, but never whole */
     uint64_t held;              /* last whole round, or CURLING_ROUND_NONE */

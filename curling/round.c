@@ -85,6 +85,11 @@ uint64_t curling_pool_peak(const CurlingPool *pool)
     return atomic_load(&pool->peak);
 }
 
+void curling_pool_forget_peak(CurlingPool *pool)
+{
+    atomic_store(&pool->peak, atomic_load(&pool->now));
+}
+
 static bool above_limit(CurlingPool *pool, uint64_t bytes)
 {
     uint64_t limit = atomic_load(&pool->limit);

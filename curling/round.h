@@ -59,6 +59,9 @@ uint64_t curling_pool_limit(const CurlingPool *pool);
 uint64_t curling_pool_now(const CurlingPool *pool);
 uint64_t curling_pool_peak(const CurlingPool *pool);
 
+/* The peak is what is held now. */
+void curling_pool_forget_peak(CurlingPool *pool);
+
 /*
  * An EMPTY round that takes its memory from @pool (borrowed).  Freed with
  * curling_round_free(), which takes NULL too.  NULL without memory.

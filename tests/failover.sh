@@ -60,6 +60,7 @@ new_receiver() {
     link=link$machines
     start_machine "$receiver" -incoming "$(receiver_uri "$receiver")"
     monitor "$receiver" curling-set "$receiver_settings" > /dev/null
+    watch_first_word "$receiver"
     start_proxy "$link" "$(receiver_addr "$receiver")"
 }
 
@@ -90,6 +91,7 @@ take_place() {
 
     [ -z "${pid[$sender]-}" ] || kill_vm "$sender"
     kill_process "$link"
+    [ -z "${pid[$receiver.first]-}" ] || wait_exit "$receiver.first"
     exec {fd}>&-
     sender=$receiver
 }
@@ -158,6 +160,7 @@ assert_taken_over() {
     local whole received from first last
 
     wait_state "$receiver" active
+    assert_not_before_the_end
     whole=$(forwarded '>' ROUND_END)
     received=$(forwarded '<' RECEIVED)
     from=$(monitor "$receiver" query-curling --get last-round.number)
@@ -176,6 +179,40 @@ assert_taken_over() {
         fail "$receiver went on at $first; a committed round had $count, and" \
              "$sender came to $last"
     fi
+}
+
+# watch_first_word NAME: when does its guest say it?
+watch_first_word() {
+    start "$1.first" python3 -SEuc '
+import os, sys, time
+while not os.path.exists(sys.argv[1]) or not os.stat(sys.argv[1]).st_size:
+    time.sleep(0.002)
+print(time.monotonic_ns())
+' "$T/$1.serial"
+}
+
+# kill_sender: and note when
+killed_ns=0
+kill_sender() {
+    local up
+
+    read -r up _ < /proc/uptime
+    killed_ns=${up/./}0000000
+    kill_vm "$sender"
+}
+
+# assert_not_before_the_end: the first word of the receiver's guest came after
+# the sender was killed, or the proxy had cut its connection
+assert_not_before_the_end() {
+    local end_ns first
+
+    end_ns=$(awk -v ended="$killed_ns" \
+        '/ EVENT .*(cut|reset|kill)/ { ended = $1 }
+         END { print ended }' "$T/$link.log")
+    wait_exit "$receiver.first"
+    first=$(< "$T/$receiver.first.out")
+    [ "$first" -gt "$end_ns" ] ||
+        fail "the guest ran at $receiver $((end_ns - first)) ns too early"
 }
 
 # watch_stalls NAME: from now on, how long is its guest silent?

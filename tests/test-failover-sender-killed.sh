@@ -6,7 +6,7 @@
 # Invariant: the receiver takes over from the last round it had whole, never
 # from an older or a torn one; until then it runs nothing.
 #
-# KILLS=N in the environment kills N times (12), SEED=N repeats a run.
+# KILLS=N in the environment kills N times (24), SEED=N repeats a run.
 # timeout: 240
 source "$(dirname "$0")/functions.sh"
 # shellcheck source=tests/failover.sh
@@ -22,7 +22,7 @@ killed() {
 kill_between_rounds() {
     monitor "$sender" curling-set '{"interval-ms": 3600000}' > /dev/null
     commit_round
-    kill_vm "$sender"
+    kill_sender
     [ "$(forwarded '>' ROUND_BEGIN)" -eq "$round" ] ||
         fail "a round began behind round $round"
 }
@@ -77,7 +77,7 @@ kill_at_random() {
     commit_round
     random 0 400000
     sleep "$(printf '0.%06d' "$number")"
-    kill_vm "$sender"
+    kill_sender
 }
 
 # The only round there is, and not yet known to be good
@@ -98,7 +98,7 @@ killed_while_capturing=
 print_seed
 start_sender
 kill_in_first_round
-for ((i = 0; i < ${KILLS:-12} - 1; i++)); do
+for ((i = 0; i < ${KILLS:-24} - 1; i++)); do
     point=${points[i % ${#points[@]}]}
     next_link
     "kill_$point"

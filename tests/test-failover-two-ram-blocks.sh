@@ -16,7 +16,7 @@ for ((i = 0; i < 5; i++)); do
     next_link
     commit_round
     commit_round
-    kill_vm "$sender"
+    kill_sender
     assert_taken_over
     take_place
 done

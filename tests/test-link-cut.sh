@@ -43,15 +43,13 @@ comes_back() {
         fail "$2 $1: the session was not resumed"
 }
 
-# from_cut_to_hello: how long the receiver was alone, at most, in ms
+# from_cut_to_hello: for each cut, how long the receiver was alone, in ms
 from_cut_to_hello() {
     awk '/ EVENT .*(cut|reset)/ { cut = $1 }
          $4 == "HELLO" && cut {
-             ms = ($1 - cut) / 1000000
-             longest = ms > longest ? ms : longest
+             printf "%d\n", ($1 - cut) / 1000000
              cut = 0
-         }
-         END { printf "%.1f\n", longest }' "$T/$link.log"
+         }' "$T/$link.log" | sort -n
 }
 
 # --- It comes back in time
@@ -68,12 +66,15 @@ for when in now mid-round=any before=ROUND_END before=RECEIVED \
 done
 [ "$(grep -c 'ROUND_BEGIN round=0 ' "$T/$link.log")" -eq 1 ] ||
     fail "all of RAM was sent more than once"
-echo "the sender came back within $(from_cut_to_hello) ms"
+echo "the sender came back within $(from_cut_to_hello | tail -n 1) ms"
+# A busy host may take its time, but not always.
+[ "$(from_cut_to_hello | head -n 1)" -lt 100 ] ||
+    fail "no cut was over within the default of close-grace-ms"
 assert_never_stopped "$sender"
 same_ram "$sender" "$receiver" "after all the cuts"
 monitor "$sender" cont > /dev/null
 commit_round
-kill_vm "$sender"
+kill_sender
 kill_process "$sender.stalls"
 assert_taken_over
 take_place
@@ -120,7 +121,7 @@ wait_protected
 commit_round
 [ "$(grep -c 'ROUND_BEGIN round=0 ' "$T/$link.log")" -eq 1 ] ||
     fail "all of RAM was sent more than once"
-kill_vm "$sender"
+kill_sender
 wait_state "$receiver" suspect
 monitor "$receiver" curling-failover > /dev/null
 assert_taken_over

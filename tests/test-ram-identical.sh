@@ -62,7 +62,8 @@ compare() {
 
 # By default the RTC goes on with the host's clock in a stopped guest, and would
 # differ between two dumps of the same one.
-devices=(-rtc clock=vm -device VGA -netdev user,id=net0 -device virtio-net-pci,netdev=net0
+devices=(-rtc "clock=vm" -device VGA -netdev "user,id=net0"
+         -device "virtio-net-pci,netdev=net0"
          -device virtio-rng-pci -device qemu-xhci -device usb-tablet)
 RAM_MB=256
 compare pc delta 1

@@ -18,7 +18,7 @@ PYTHON
 }
 
 network() {
-    network=(-netdev user,id=net0 -device "virtio-net-pci,netdev=net0,mac=$mac"
+    network=(-netdev "user,id=net0" -device "virtio-net-pci,netdev=net0,mac=$mac"
              -object "filter-dump,id=dump,netdev=net0,file=$T/$1.pcap")
 }
 

@@ -25,6 +25,8 @@
  *     curling.verify=MS   time in which every page is verified once (2000)
  *     curling.screen=1    the same lines on the screen
  *     curling.beat=1      and a '.' to the second serial port every 2 ms
+ *     curling.poweroff=N  power off when the count is N
+ *     curling.panic=N     tell a pvpanic device so when the count is N
  *
  * Copyright the Curling authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -42,9 +44,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/io.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/reboot.h>
 #include <sys/sysinfo.h>
 #include <termios.h>
 #include <time.h>
@@ -61,6 +65,9 @@
 #define BAD_LINES_MAX   10              /* per worker */
 #define BEAT_NS         2000000
 
+#define PVPANIC_PORT    0x505
+#define PVPANIC_CRASHED 1
+
 typedef struct Worker {
     unsigned index;
     uint64_t *part;                     /* its pages */
@@ -73,6 +80,7 @@ typedef struct Worker {
 /* Constant once the workers run */
 static struct {
     unsigned mb, tick_ms, pages, workers, verify_ms, beat, screen;
+    unsigned poweroff_at, panic_at;
 } option = {
     .mb = 16, .tick_ms = 100, .pages = 200, .verify_ms = 2000,
 };
@@ -265,6 +273,18 @@ static void verify(Worker *w, uint64_t page, uint64_t written)
     }
 }
 
+/* What is to happen at this count. */
+static void act_at(uint64_t count)
+{
+    if (option.poweroff_at && count == option.poweroff_at) {
+        reboot(RB_POWER_OFF);
+    }
+    if (option.panic_at && count == option.panic_at &&
+        ioperm(PVPANIC_PORT, 1, 1) == 0) {
+        outb(PVPANIC_CRASHED, PVPANIC_PORT);
+    }
+}
+
 static void *work(void *opaque)
 {
     Worker *w = opaque;
@@ -308,6 +328,7 @@ static void *work(void *opaque)
         if (w->index == 0) {
             say("count %llu %s\n", (unsigned long long)count,
                 atomic_load(&bad) ? "BAD" : "ok");
+            act_at(count);
         }
     }
     return NULL;
@@ -342,6 +363,8 @@ static void read_options(void)
         { "curling.verify=", &option.verify_ms },
         { "curling.beat=", &option.beat },
         { "curling.screen=", &option.screen },
+        { "curling.poweroff=", &option.poweroff_at },
+        { "curling.panic=", &option.panic_at },
     };
     char line[4096];
     char *save, *token;
