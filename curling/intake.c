@@ -57,6 +57,12 @@ static int check_begin(const CurlingHeader *header, const uint8_t *payload,
         return curling_error_set(err, -EPROTO, "got a delta against round %"
                                  PRIu64 ", but no round is held", base);
     }
+    /* Only a SYNC round is loaded on trial before it counts as held. */
+    if (kind == CURLING_KIND_FULL && !holds) {
+        return curling_error_set(err, -EPROTO, "got a first round of kind %"
+                                 PRIu32 ", expected %d", kind,
+                                 CURLING_KIND_SYNC);
+    }
     if (kind == CURLING_KIND_DELTA && base != held) {
         return curling_error_set(err, -EPROTO, "got a delta against round %"
                                  PRIu64 ", but round %" PRIu64 " is held",
