@@ -130,6 +130,11 @@ int curling_offers_greet(CurlingOffers *offers, CurlingChannel *channel,
     offer->release = release;
     snprintf(offer->peer, sizeof(offer->peer), "%s", peer);
     curling_offer_session(offer, &session, 0, peer_timeout_ms);
+    /*
+     * No beats before HELLO: nobody has asked for them yet, and the end of one
+     * that was cut short would be lost with this session.
+     */
+    session.heartbeat_ms = UINT32_MAX;
     session.tick = check_deadline;
     session.opaque = &deadline_ns;
     if (!begin_greeting(offers, offer)) {

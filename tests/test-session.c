@@ -12,6 +12,7 @@
  */
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -312,6 +313,35 @@ static void test_first_round_is_no_sync(void **state)
     }
 }
 
+/* Who connects and says nothing is told nothing, not even that we live. */
+static void test_no_word_before_hello(void **state)
+{
+    Standby *standby = standby_new();
+    Connect connect = { .standby = standby };
+    struct pollfd pfd = { .events = POLLIN };
+    uint8_t wire[CURLING_HEADER_BYTES];
+    CurlingHeader header;
+    pthread_t thread;
+    int fds[2];
+
+    (void)state;
+    standby->settings.peer_timeout_ms = 100;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    connect.fd = fds[1];
+    assert_int_equal(pthread_create(&thread, NULL, offer, &connect), 0);
+    /* A beat would be due four times a peer timeout. */
+    pfd.fd = fds[0];
+    assert_int_equal(poll(&pfd, 1, 300), 0);
+    write_all(fds[0], tape.bytes, tape.frames[1].at);           /* HELLO */
+    assert_int_equal(recv(fds[0], wire, sizeof(wire), MSG_WAITALL),
+                     sizeof(wire));
+    assert_int_equal(curling_frame_decode(wire, &header, NULL), 0);
+    assert_int_equal(header.type, CURLING_TYPE_WELCOME);
+    pthread_join(thread, NULL);
+    close(fds[0]);
+    standby_free(standby);
+}
+
 /* A round that verifies but cannot be loaded: nothing is ever started. */
 static int refuse_third(const CurlingAppliedRound *round, CurlingError *err)
 {
@@ -582,6 +612,7 @@ int main(void)
         cmocka_unit_test(test_payload_bits),
         cmocka_unit_test(test_frames_dropped_repeated_swapped),
         cmocka_unit_test(test_first_round_is_no_sync),
+        cmocka_unit_test(test_no_word_before_hello),
         cmocka_unit_test(test_round_that_cannot_be_loaded),
         cmocka_unit_test(test_rounds_then_stop),
         cmocka_unit_test(test_session_resumes),
