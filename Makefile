@@ -45,6 +45,14 @@ UNIT_TESTS = \
 	test-session \
 	test-stats
 
+# Harnesses tests/fuzz-NAME.c, each with a corpus in tests/corpus/NAME:
+# "make fuzz" runs them, and the unit tests replay the corpora
+FUZZERS = \
+	frame \
+	round \
+	sender \
+	session
+
 SHELL_SCRIPTS = \
 	.ci/run \
 	$(filter-out %.py %.new,$(wildcard scripts/*)) \
@@ -55,7 +63,9 @@ SHELL_SCRIPTS = \
 # What is in the tree, but in no list: "make check" does not pass over it.
 UNLISTED = $(filter-out $(LIB_SOURCES:%=curling/%) curling/ctl-%, \
 		$(wildcard curling/*.c)) \
-	$(filter-out $(UNIT_TESTS:%=tests/%.c),$(wildcard tests/test-*.c))
+	$(filter-out $(UNIT_TESTS:%=tests/%.c),$(wildcard tests/test-*.c)) \
+	$(filter-out $(FUZZERS:%=tests/fuzz-%.c) tests/fuzz-replay.c, \
+		$(wildcard tests/fuzz-*.c))
 
 # --- Flags
 
@@ -90,12 +100,16 @@ endif
 LIB = $(BUILD)/lib/libcurling.a
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/obj/curling/%.o)
 UNIT_PROGRAMS = $(UNIT_TESTS:%=$(BUILD)/tests/%)
-UNIT_PASSED = $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.passed)
+REPLAYS = $(FUZZERS:%=test-fuzz-%)
+REPLAY_PROGRAMS = $(REPLAYS:%=$(BUILD)/tests/%)
+FUZZ_PROGRAMS = $(FUZZERS:%=$(BUILD)/tests/fuzz-%)
+UNIT_PASSED = $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.passed) \
+	$(REPLAYS:%=$(BUILD)/obj/tests/%.passed)
 GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all lib unit qemu guest tools demo check check-asan bench-crc \
+.PHONY: all lib unit qemu guest tools demo check check-asan fuzz bench-crc \
 	shellcheck clean help FORCE
 
 ## Everything: library, guest, QEMU; as "make lib guest qemu"
@@ -142,7 +156,34 @@ check-asan:
 	+$(Q)$(MAKE) BUILD=build/asan \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all \
 			-fno-omit-frame-pointer" unit-programs
-	$(Q)BUILD=$(CURDIR)/build/asan tests/run $(or $(TESTS),$(UNIT_TESTS))
+	$(Q)BUILD=$(CURDIR)/build/asan tests/run $(or $(TESTS),$(UNIT_TESTS) \
+		$(REPLAYS))
+
+## Fuzz the library with clang: FUZZ_SECONDS=N for each of FUZZERS="NAME...";
+## what they find is in build/fuzz/
+FUZZ_SECONDS = 60
+FUZZ_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
+fuzz:
+	$(Q)mkdir -p build/fuzz
+	$(Q)echo 'int LLVMFuzzerTestOneInput(void); \
+		int LLVMFuzzerTestOneInput(void) { return 0; }' | \
+		clang -fsanitize=fuzzer -x c -o build/fuzz/works - \
+		2> build/fuzz/works.log || { echo "fuzz: this needs clang with" \
+		"libFuzzer: apt-get install clang libclang-rt-dev" >&2; exit 1; }
+	+$(Q)$(MAKE) BUILD=build/fuzz CC=clang \
+		SANITIZE="$(FUZZ_FLAGS) -fsanitize=fuzzer-no-link" fuzz-programs
+	$(Q)for name in $(FUZZERS); do \
+		echo "fuzz-$$name, $(FUZZ_SECONDS) s"; \
+		mkdir -p build/fuzz/corpus/$$name; \
+		build/fuzz/tests/fuzz-$$name -max_total_time=$(FUZZ_SECONDS) \
+			-max_len=2000 -timeout=60 \
+			-artifact_prefix=build/fuzz/$$name- \
+			build/fuzz/corpus/$$name tests/corpus/$$name \
+			> build/fuzz/$$name.log 2>&1 || \
+			{ tail -n 40 build/fuzz/$$name.log; exit 1; }; \
+		tail -n 1 build/fuzz/$$name.log; \
+	done
 
 ## How fast checksums are
 bench-crc: $(BUILD)/tests/bench-crc
@@ -154,8 +195,8 @@ shellcheck:
 
 ## Remove what was built; build/fetch (downloads) and build/qemu stay
 clean:
-	$(Q)rm -rf build/asan build/bin build/guest build/include build/lib \
-		build/obj build/patches-check build/qemu-obj build/tests \
+	$(Q)rm -rf build/asan build/bin build/fuzz build/guest build/include \
+		build/lib build/obj build/patches-check build/qemu-obj build/tests \
 		build/qemu-build.*
 
 ## This list
@@ -221,6 +262,23 @@ $(UNIT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) -o $@ $^ -lcmocka
 
+# channel.o is not among what they take from the library: its clock is fuzz.c's.
+FUZZ_COMMON = $(BUILD)/obj/tests/fuzz.o $(LIB)
+
+$(REPLAY_PROGRAMS): $(BUILD)/tests/test-%: $(BUILD)/obj/tests/%.o \
+		$(BUILD)/obj/tests/fuzz-replay.o $(FUZZ_COMMON)
+	$(step) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -o $@ $^
+
+$(FUZZ_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(FUZZ_COMMON)
+	$(step) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^
+
+$(foreach name,$(FUZZERS),$(eval $(BUILD)/obj/tests/test-fuzz-$(name).passed: \
+	$(wildcard tests/corpus/$(name) tests/corpus/$(name)/*)))
+
 $(BUILD)/tests/bench-crc: $(BUILD)/obj/tests/bench/crc.o $(LIB)
 	$(step) LD $@
 	$(Q)mkdir -p $(@D)
@@ -231,8 +289,10 @@ $(BUILD)/tests/proxy: $(BUILD)/obj/tests/proxy.o $(LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) -o $@ $^
 
-.PHONY: unit-programs
-unit-programs: $(UNIT_PROGRAMS)
+.PHONY: unit-programs fuzz-programs
+unit-programs: $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS)
+
+fuzz-programs: $(FUZZ_PROGRAMS)
 
 tools: $(BUILD)/tests/bench-crc $(BUILD)/tests/proxy
 	@:
@@ -263,4 +323,6 @@ build/guest/boot-sector: tests/guest/boot-sector.S
 FORCE:
 
 -include $(LIB_OBJECTS:.o=.d) $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.d) \
-	$(BUILD)/obj/tests/bench/crc.d $(BUILD)/obj/tests/proxy.d
+	$(FUZZERS:%=$(BUILD)/obj/tests/fuzz-%.d) $(BUILD)/obj/tests/fuzz.d \
+	$(BUILD)/obj/tests/fuzz-replay.d $(BUILD)/obj/tests/bench/crc.d \
+	$(BUILD)/obj/tests/proxy.d
