@@ -113,6 +113,18 @@ prompt sender "migrate curling:unix:$T/nobody" > /dev/null
     fail "last-error does not say that nobody is there"
 [ "$(monitor sender query-curling --get state)" = failed ] ||
     fail "an address where nobody listens is no failure"
+# The receiver dies in the first round: the monitor does not wait for another.
+start_vm victim -incoming "curling:unix:$T/victim"
+monitor sender curling-set '{"max-bandwidth": 1000000}' > /dev/null
+start prompt bash -c "$(declare -f prompt); T='$T' prompt sender \
+    'migrate curling:unix:$T/victim'"
+wait_state victim syncing
+kill_vm victim
+wait_exit prompt
+[ "$(monitor sender query-curling --get state)" = unprotected ] ||
+    fail "the sender does not go on trying"
+prompt sender migrate_cancel > /dev/null
+wait_state sender stopped
 ! monitor sender migrate '{"uri": "curling:udp:x"}' > /dev/null 2>&1 ||
     fail "a wrong address was taken"
 monitor sender migrate-set-capabilities \

@@ -7,7 +7,8 @@
 #
 # Time for which the one who asks, the thread that answers, or the one of the
 # others that it may have to wait for, was ready to run and the machine had no
-# processor for it does not count.
+# processor for it does not count.  That forgives much to a single answer, so
+# of all answers, with nothing forgiven, 99 of 100 are in time too.
 # timeout: 240
 # run: alone
 source "$(dirname "$0")/functions.sh"
@@ -20,6 +21,7 @@ cat > "$T/watch.py" <<'PYTHON'
 import json, os, socket, sys, time
 
 path, pid, enough = sys.argv[1:]
+LIMIT_MS = 100
 
 def queued(task):
     """For how many ms so far has this thread waited for a processor?"""
@@ -35,7 +37,7 @@ def threads():
     return {task: queued(task) for task in [own, main] + tasks}
 
 def ask(command):
-    global asked, worst, worst_all
+    global asked, slow, worst, worst_all
     before = threads()
     began = time.monotonic()
     monitor.sendall(b'{"execute": "%s"}\n' % command.encode())
@@ -50,6 +52,7 @@ def ask(command):
     worst = max(worst, (took_ms - waits.pop(own) - waits.pop(main) -
                         max(waits.values(), default=0), command))
     worst_all = max(worst_all, took_ms)
+    slow += took_ms >= LIMIT_MS
     return answer["return"]
 
 own, main = "self/task/%d" % os.getpid(), "%s/task/%s" % (pid, pid)
@@ -58,7 +61,7 @@ monitor.settimeout(30)
 monitor.connect(path)
 lines = monitor.makefile("rb")
 lines.readline()
-asked, worst, worst_all = 0, (0, ""), 0
+asked, slow, worst, worst_all = 0, 0, (0, ""), 0
 ask("qmp_capabilities")
 statuses = []
 while not os.path.exists(enough):
@@ -69,6 +72,7 @@ while not os.path.exists(enough):
     time.sleep(0.002)
 print("worst %.1f ms for %s, %.1f ms with waits for a processor, of %d" %
       (*worst, worst_all, asked))
+print("slow", slow * 100 // asked)
 print("statuses", *statuses)
 PYTHON
 
@@ -120,3 +124,5 @@ cat "$T/watcher.out"
     fail "the receiver's status was not inmigrate and then running"
 worst=$(sed -n 's/^worst \([0-9]*\).*/\1/p' "$T/watcher.out")
 [ "$worst" -lt "$limit_ms" ] || fail "an answer took $worst ms"
+slow=$(sed -n 's/^slow //p' "$T/watcher.out")
+[ "$slow" -eq 0 ] || fail "$slow % of the answers took $limit_ms ms or longer"
