@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "offers.h"
 
@@ -173,6 +174,27 @@ CurlingOffer *curling_offers_take_locked(CurlingOffers *offers)
         offers->n--;
     }
     return offer;
+}
+
+bool curling_offers_prefer_locked(CurlingOffers *offers,
+                                  const uint8_t *session_id,
+                                  uint32_t generation)
+{
+    CurlingOffer **at = &offers->ready;
+    CurlingOffer *found;
+
+    while (*at && ((*at)->hello.generation != generation ||
+                   memcmp((*at)->hello.session, session_id,
+                          CURLING_SESSION_ID_BYTES))) {
+        at = &(*at)->next;
+    }
+    found = *at;
+    if (found) {
+        *at = found->next;
+        found->next = offers->ready;
+        offers->ready = found;
+    }
+    return found;
 }
 
 void curling_offers_close_locked(CurlingOffers *offers)

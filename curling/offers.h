@@ -65,6 +65,12 @@ int curling_offers_greet(CurlingOffers *offers, CurlingChannel *channel,
  * with @lock held. */
 CurlingOffer *curling_offers_take_locked(CurlingOffers *offers);
 
+/* Put the newest ready one of this session first.  False: there is none.
+ * Called with @lock held. */
+bool curling_offers_prefer_locked(CurlingOffers *offers,
+                                  const uint8_t *session_id,
+                                  uint32_t generation);
+
 /* Take no more; drop those that are greeting.  Called with @lock held. */
 void curling_offers_close_locked(CurlingOffers *offers);
 

@@ -517,14 +517,30 @@ static bool is_held_session(CurlingReceiver *r, const CurlingOffer *offer)
 }
 
 /*
- * Somebody connects while a session is being served.  Its own sender, come
- * back on a new connection, replaces the old one; nobody else does.  True:
- * leave the old connection for @offer.
+ * Some connect while a session is being served.  Its own sender, come back on
+ * a new connection, replaces the old one, however many others there are; they
+ * are sent away.  True: leave the old connection for the first offer.
  */
-static bool replaces(CurlingReceiver *r, const CurlingOffer *offer)
+static bool is_sender_back(CurlingReceiver *r)
 {
-    return is_held_session(r, offer) &&
-           offer->hello.generation == r->generation;
+    for (unsigned int i = 0; i < 2 * CURLING_OFFERS_MAX; i++) {
+        CurlingOffer *offer = NULL;
+        bool back;
+
+        pthread_mutex_lock(&r->lock);
+        back = curling_offers_prefer_locked(&r->offers, r->session_id,
+                                            r->generation);
+        if (!back) {
+            offer = curling_offers_take_locked(&r->offers);
+        }
+        pthread_mutex_unlock(&r->lock);
+        if (!offer) {
+            return back;
+        }
+        refuse(r, offer, CURLING_REJECT_BUSY,
+               "another sender is connected; try again later");
+    }
+    return false;
 }
 
 /*
@@ -592,7 +608,6 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
 {
     CurlingReceiver *r = opaque;
     uint32_t timeout_ms = peer_timeout_ms(r);
-    CurlingOffer *offer = NULL;
     bool yanked;
     bool leave;
 
@@ -603,16 +618,10 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
     pthread_mutex_lock(&r->lock);
     leave = r->operator_asked || r->quit;
     yanked = r->yanked;
-    if (r->offers.ready && replaces(r, r->offers.ready)) {
-        pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->lock);
+    if (is_sender_back(r)) {
         return curling_error_set(err, -ECONNABORTED,
                                  "the sender came back on a new connection");
-    }
-    offer = curling_offers_take_locked(&r->offers);
-    pthread_mutex_unlock(&r->lock);
-    if (offer) {
-        refuse(r, offer, CURLING_REJECT_BUSY,
-               "another sender is connected; try again later");
     }
     if (leave || curling_applier_is_broken(r->applier, NULL)) {
         return curling_error_set(err, -ECANCELED,

@@ -413,6 +413,55 @@ static void test_crowd_at_the_door(void **state)
     standby_free(standby);
 }
 
+static void say_hello(CurlingOffers *offers, uint8_t id, int *fds)
+{
+    char nothing[] = "";
+    CurlingHello hello = { .session = { id }, .description = nothing };
+    CurlingSession session;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    curling_session_init(&session, fd_channel(fds[0]), 0, 1000);
+    assert_int_equal(curling_hello_send(&session, &hello, NULL), 0);
+    fd_release(session.channel);
+    curling_session_destroy(&session);
+    assert_int_equal(curling_offers_greet(offers, fd_channel(fds[1]),
+                                          fd_release, "test", 1000, NULL), 0);
+}
+
+static void assert_next(CurlingOffers *offers, uint8_t id)
+{
+    CurlingOffer *offer = curling_offers_take_locked(offers);
+
+    assert_non_null(offer);
+    assert_int_equal(offer->hello.session[0], id);
+    curling_offer_free(offer);
+}
+
+/* A sender that comes back is not behind those who came after it. */
+static void test_sender_comes_first(void **state)
+{
+    const uint8_t sender[CURLING_SESSION_ID_BYTES] = { 2 };
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+    CurlingOffers offers = { .lock = &lock, .cond = &cond };
+    int fds[2];
+
+    (void)state;
+    assert_false(curling_offers_prefer_locked(&offers, sender, 0));
+    for (uint8_t id = 1; id < 5; id++) {
+        say_hello(&offers, id, fds);
+    }
+    assert_false(curling_offers_prefer_locked(&offers, sender, 1));
+    assert_true(curling_offers_prefer_locked(&offers, sender, 0));
+    assert_true(curling_offers_prefer_locked(&offers, sender, 0));
+    assert_next(&offers, 2);
+    assert_false(curling_offers_prefer_locked(&offers, sender, 0));
+    assert_next(&offers, 4);
+    assert_next(&offers, 3);
+    assert_next(&offers, 1);
+    assert_null(curling_offers_take_locked(&offers));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_stop_is_found_behind_a_round),
         cmocka_unit_test(test_strangers),
         cmocka_unit_test(test_crowd_at_the_door),
+        cmocka_unit_test(test_sender_comes_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
