@@ -60,6 +60,7 @@ struct CurlingReceiver {
     uint32_t generation;
     End end;                    /* what came on this connection */
     bool confirmed;             /* it said more than HELLO */
+    uint64_t silent_bytes;      /* heard on it when it fell silent */
     int64_t wait_ns;            /* when to bring up @wait_event; 0: never */
     CurlingEvent wait_event;
     CurlingError wait_reason;
@@ -553,8 +554,10 @@ static int judge_silence(CurlingReceiver *r, int64_t idle_ns,
     CurlingState state = current_state(r);
 
     if (idle_ns <= timeout_ms * NS_PER_MS) {
+        /* After a sleep of its own this side has patience again, but has
+         * heard nothing. */
         if (state == CURLING_STATE_SUSPECT && r->confirmed &&
-            idle_ns < timeout_ms * NS_PER_MS / 2) {
+            r->session.read_bytes != r->silent_bytes) {
             happen(r, CURLING_EVENT_RESUMED, "the sender is heard again");
         }
         return 0;
@@ -566,6 +569,7 @@ static int judge_silence(CurlingReceiver *r, int64_t idle_ns,
     }
     if (state == CURLING_STATE_STANDBY &&
         setting(&r->config.settings->on_silence) == CURLING_POLICY_WAIT) {
+        r->silent_bytes = r->session.read_bytes;
         happen(r, CURLING_EVENT_SILENT, err->text);
         return 0;
     }
@@ -662,6 +666,7 @@ static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
     r->generation = offer->hello.generation;
     r->end = END_NONE;
     r->confirmed = false;
+    r->silent_bytes = 0;
     curling_offer_session(offer, &r->session, r->generation,
                           peer_timeout_ms(r));
     r->session.tick = tick;

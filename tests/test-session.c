@@ -529,6 +529,55 @@ static void test_silence_and_back(void **state)
     standby_free(standby);
 }
 
+static bool is_sleepy;
+static ssize_t (*read_at_once)(void *opaque, void *to, size_t len_bytes);
+
+static ssize_t read_late(void *opaque, void *to, size_t len_bytes)
+{
+    const struct timespec nap = { .tv_nsec = 150000000 };
+
+    if (__atomic_load_n(&is_sleepy, __ATOMIC_RELAXED)) {
+        nanosleep(&nap, NULL);
+    }
+    return read_at_once(opaque, to, len_bytes);
+}
+
+/* A receiver that sleeps itself has patience again, but does not take that
+ * for a word of its sender's. */
+static void test_sleep_is_no_sign_of_life(void **state)
+{
+    const struct timespec while_asleep = { .tv_nsec = 800000000 };
+    Standby *standby = standby_new();
+    size_t whole = tape.frames[tape.n_frames - 1].at;
+    CurlingChannel *channel;
+    unsigned int changes;
+    int fds[2];
+
+    (void)state;
+    standby->settings.peer_timeout_ms = 200;
+    standby->settings.on_silence = CURLING_POLICY_WAIT;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    channel = fd_channel(fds[1]);
+    read_at_once = channel->read;
+    channel->read = read_late;
+    write_all(fds[0], tape.bytes, whole);
+    curling_receiver_offer(standby->core, channel, fd_release, "silent");
+    wait_state(standby, CURLING_STATE_SUSPECT, 0);
+    __atomic_store_n(&is_sleepy, true, __ATOMIC_RELAXED);
+    pthread_mutex_lock(&standby->lock);
+    changes = standby->changes;
+    pthread_mutex_unlock(&standby->lock);
+    nanosleep(&while_asleep, NULL);
+    wait_state(standby, CURLING_STATE_SUSPECT, 0);
+    assert_int_equal(standby->changes, changes);
+
+    __atomic_store_n(&is_sleepy, false, __ATOMIC_RELAXED);
+    write_all(fds[0], tape.bytes + whole, tape.len - whole);
+    wait_state(standby, CURLING_STATE_STANDBY, changes + 1);
+    close(fds[0]);
+    standby_free(standby);
+}
+
 /*
  * An attempt to come back that its sender gave up long ago, found in the
  * socket by a receiver that slept: its end is nobody's death.
@@ -620,6 +669,7 @@ int main(void)
         cmocka_unit_test(test_superseded),
         cmocka_unit_test(test_wrong_machine_refused),
         cmocka_unit_test(test_silence_and_back),
+        cmocka_unit_test(test_sleep_is_no_sign_of_life),
         cmocka_unit_test(test_stale_attempt_is_no_death),
         cmocka_unit_test(test_operator_and_a_frozen_sender),
     };
