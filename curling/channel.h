@@ -23,7 +23,8 @@
  */
 typedef struct CurlingChannel {
     /* Bytes read (1 to @len), 0 at the peer's end, -EAGAIN when nothing came
-     * within the tick, else another -errno. */
+     * within the tick, -EACCES when the peer is not let in, but may be told
+     * why, else another -errno. */
     ssize_t (*read)(void *opaque, void *buf, size_t len_bytes);
     /* Bytes written (1 to @len), -EAGAIN when nothing could be written
      * within the tick, else another -errno. */

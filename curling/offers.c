@@ -151,6 +151,9 @@ int curling_offers_greet(CurlingOffers *offers, CurlingChannel *channel,
         /* Maybe it understands.  Not final: it may be the sender that counts
          * on us, and its HELLO was damaged on the way. */
         curling_reject_send(&session, CURLING_REJECT_BUSY, err->text, NULL);
+    } else if (ret == -EACCES) {
+        /* The channel does not believe who he says he is. */
+        curling_reject_send(&session, CURLING_REJECT_FINAL, err->text, NULL);
     }
     curling_session_destroy(&session);
     if (!end_greeting(offers, offer, ret)) {

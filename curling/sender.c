@@ -352,7 +352,8 @@ static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
     if (ret == -EPIPE) {
         return curling_error_set(err, ret, "got no answer to HELLO but the "
                                  "end of the connection; is the receiver a "
-                                 "QEMU with -incoming curling:...?");
+                                 "QEMU with -incoming curling:..., and does it "
+                                 "want TLS (tls-creds)?");
     }
     if (ret < 0) {
         return ret;

@@ -379,6 +379,42 @@ static void test_strangers(void **state)
     assert_told(bytes, 3, "closed the connection");
 }
 
+static ssize_t read_nothing_of_him(void *opaque, void *buf, size_t len_bytes)
+{
+    (void)opaque;
+    (void)buf;
+    (void)len_bytes;
+    return -EACCES;
+}
+
+/* Whom the channel does not believe, he is told why, and does not insist. */
+static void test_refused_by_the_channel(void **state)
+{
+    Standby *standby = standby_new();
+    CurlingSender *sender = sender_new(1);
+    CurlingReceiverInfo info;
+    CurlingChannel *channel;
+    CurlingError err;
+    uint64_t held;
+    int fds[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    channel = fd_channel(fds[1]);
+    channel->read = read_nothing_of_him;
+    channel->reason = "nobody knows him";
+    curling_receiver_offer(standby->core, channel, fd_release, "stranger");
+    assert_int_equal(curling_sender_connect(sender, fd_channel(fds[0]),
+                                            fd_release, &held, &err),
+                     -ECONNREFUSED);
+    assert_non_null(strstr(err.text, "nobody knows him"));
+    curling_receiver_query(standby->core, &info);
+    assert_int_equal(info.state, CURLING_STATE_LISTENING);
+    assert_non_null(strstr(info.last_error.text, "nobody knows him"));
+    curling_sender_free(sender);
+    standby_free(standby);
+}
+
 /* Many who connect and say nothing do not keep a sender out. */
 static void test_crowd_at_the_door(void **state)
 {
@@ -475,6 +511,7 @@ int main(void)
         cmocka_unit_test(test_stop_on_a_slow_link),
         cmocka_unit_test(test_stop_is_found_behind_a_round),
         cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_refused_by_the_channel),
         cmocka_unit_test(test_crowd_at_the_door),
         cmocka_unit_test(test_sender_comes_first),
     };
