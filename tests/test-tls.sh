@@ -140,13 +140,13 @@ take_place
 # --- A shared key; the link is busy in both directions, and stalls
 
 use_tls "$sender" psk-sender
-sender_settings='{"interval-ms": 0, "rounds": "full", "peer-timeout-ms": 800}'
+sender_settings='{"interval-ms": 0, "rounds": "full", "peer-timeout-ms": 3000}'
 receiver_settings=$sender_settings
 machine_args+=(-global migration.tls-creds=psk-receiver)
 next_link
 uses_tls "$sender" true
 uses_tls "$receiver" true
-for ((i = 0; i < 8; i++)); do
+for ((i = 0; i < 6; i++)); do
     stall_for 150
     commit_round
 done
