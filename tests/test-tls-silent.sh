@@ -108,17 +108,21 @@ began_ms=$(now_ms)
 monitor sender migrate_cancel > /dev/null
 wait_state sender stopped
 cancel_ms=$(($(now_ms) - began_ms))
-[ "$cancel_ms" -lt 1000 ] || fail "a cancel took $cancel_ms ms"
+[ "$cancel_ms" -lt 3000 ] || fail "a cancel took $cancel_ms ms"
 echo "a silent receiver: given up after $took_ms ms, cancelled in $cancel_ms ms"
 
 # --- Senders that are silent
 
+began_ms=$(now_ms)
 for how in silent begun slow after; do
     start_silent "$how" "${addr#tcp:}" "$how"
 done
 protect sender receiver
+took_ms=$(($(now_ms) - began_ms))
 for how in silent begun slow after; do
-    alive "$how" || fail "$how is gone before another one was served"
+    # On a busy host all of them may have had their time by now.
+    alive "$how" || [ "$took_ms" -ge $((handshake_ms - 500)) ] ||
+        fail "$how is gone before another one was served"
 done
 assert_counting sender
 for how in silent begun slow after; do
