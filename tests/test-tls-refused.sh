@@ -4,7 +4,6 @@
 # that tls-authz does not list, credentials that are not there.
 # Invariant: each is refused before a byte of the guest is sent, both sides say
 # why, the guest goes on, and the next sender is served.
-# timeout: 120
 TRANSPORT=tcp
 RAM_MB=128
 source "$(dirname "$0")/functions.sh"

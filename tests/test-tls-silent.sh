@@ -5,7 +5,6 @@
 # Invariant: the receiver drops them in its time and serves others meanwhile; a
 # sender gives up in its time, at once when it is cancelled, and its guest goes
 # on.
-# timeout: 120
 TRANSPORT=tcp
 RAM_MB=128
 source "$(dirname "$0")/functions.sh"

@@ -5,7 +5,6 @@
 # with a shared key, goes on, ends and takes over as one without.  That the
 # connection closed is seen as such, whatever TLS misses at its end; damage to
 # it is no death.
-# timeout: 120
 TRANSPORT=tcp                   # for RST is none on a UNIX socket
 source "$(dirname "$0")/functions.sh"
 # shellcheck source=tests/failover.sh
