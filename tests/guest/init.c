@@ -25,6 +25,7 @@
  *     curling.verify=MS   time in which every page is verified once (2000)
  *     curling.screen=1    the same lines on the screen
  *     curling.beat=1      and a '.' to the second serial port every 2 ms
+ *     curling.clock=1     or the time there, in ns, every 20 ms
  *     curling.poweroff=N  power off when the count is N
  *     curling.panic=N     tell a pvpanic device so when the count is N
  *
@@ -64,6 +65,7 @@
 #define WORKERS_MAX     64
 #define BAD_LINES_MAX   10              /* per worker */
 #define BEAT_NS         2000000
+#define CLOCK_NS        20000000
 
 #define PVPANIC_PORT    0x505
 #define PVPANIC_CRASHED 1
@@ -79,7 +81,7 @@ typedef struct Worker {
 
 /* Constant once the workers run */
 static struct {
-    unsigned mb, tick_ms, pages, workers, verify_ms, beat, screen;
+    unsigned mb, tick_ms, pages, workers, verify_ms, beat, clock, screen;
     unsigned poweroff_at, panic_at;
 } option = {
     .mb = 16, .tick_ms = 100, .pages = 200, .verify_ms = 2000,
@@ -350,6 +352,21 @@ static void *beat(void *opaque)
     return NULL;
 }
 
+/* CLOCK_MONOTONIC: nobody corrects it here. */
+static void *tell_time(void *opaque)
+{
+    int fd = open_serial("/dev/ttyS1");
+    char line[24];
+
+    (void)opaque;
+    for (;;) {
+        sleep_ns(CLOCK_NS);
+        snprintf(line, sizeof(line), "%llu\n", (unsigned long long)now_ns());
+        write_all(fd, line, strlen(line));
+    }
+    return NULL;
+}
+
 static void read_options(void)
 {
     static const struct {
@@ -362,6 +379,7 @@ static void read_options(void)
         { "curling.workers=", &option.workers },
         { "curling.verify=", &option.verify_ms },
         { "curling.beat=", &option.beat },
+        { "curling.clock=", &option.clock },
         { "curling.screen=", &option.screen },
         { "curling.poweroff=", &option.poweroff_at },
         { "curling.panic=", &option.panic_at },
@@ -456,6 +474,9 @@ int main(void)
     pthread_barrier_init(&tick_done, NULL, option.workers);
     if (option.beat) {
         start(beat, NULL);
+    }
+    if (option.clock) {
+        start(tell_time, NULL);
     }
     for (unsigned i = 1; i < option.workers; i++) {
         start(work, &worker[i]);
