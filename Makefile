@@ -71,6 +71,8 @@ UNLISTED = $(filter-out $(LIB_SOURCES:%=curling/%) curling/ctl-%, \
 
 BUILD = build
 SANITIZE =
+SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
 
 ifneq ($(filter 1,$(WERROR))$(filter true,$(CI)),)
 WERROR_FLAGS = -Werror
@@ -109,8 +111,8 @@ GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all lib unit qemu guest tools demo check check-asan fuzz bench-crc \
-	shellcheck clean help FORCE
+.PHONY: all lib unit qemu qemu-asan guest tools demo check check-asan fuzz \
+	bench-crc shellcheck clean help FORCE
 
 ## Everything: library, guest, QEMU; as "make lib guest qemu"
 all: lib guest qemu
@@ -125,6 +127,12 @@ unit: $(UNIT_PASSED)
 ## QEMU with the series of qemu-patches/
 qemu: lib
 	+$(Q)scripts/qemu-build
+
+## The same QEMU under the address sanitizer: build/asan/bin, for some tests
+qemu-asan: lib
+	+$(Q)$(MAKE) BUILD=build/asan SANITIZE="$(SANITIZERS)" \
+		build/asan/lib/libcurling.a
+	+$(Q)scripts/qemu-build --asan
 
 ## The guests of demo and tests: a kernel with an initramfs, a boot sector
 guest: $(GUESTS)
@@ -153,17 +161,13 @@ endif
 
 check-asan:
 	$(Q)scripts/install-deps
-	+$(Q)$(MAKE) BUILD=build/asan \
-		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all \
-			-fno-omit-frame-pointer" unit-programs
+	+$(Q)$(MAKE) BUILD=build/asan SANITIZE="$(SANITIZERS)" unit-programs
 	$(Q)BUILD=$(CURDIR)/build/asan tests/run $(or $(TESTS),$(UNIT_TESTS) \
 		$(REPLAYS))
 
 ## Fuzz the library with clang: FUZZ_SECONDS=N for each of FUZZERS="NAME...";
 ## what they find is in build/fuzz/
 FUZZ_SECONDS = 60
-FUZZ_FLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all \
-	-fno-omit-frame-pointer
 fuzz:
 	$(Q)mkdir -p build/fuzz
 	$(Q)echo 'int LLVMFuzzerTestOneInput(void); \
@@ -172,7 +176,7 @@ fuzz:
 		2> build/fuzz/works.log || { echo "fuzz: this needs clang with" \
 		"libFuzzer: apt-get install clang libclang-rt-dev" >&2; exit 1; }
 	+$(Q)$(MAKE) BUILD=build/fuzz CC=clang \
-		SANITIZE="$(FUZZ_FLAGS) -fsanitize=fuzzer-no-link" fuzz-programs
+		SANITIZE="$(SANITIZERS) -fsanitize=fuzzer-no-link" fuzz-programs
 	$(Q)for name in $(FUZZERS); do \
 		echo "fuzz-$$name, $(FUZZ_SECONDS) s"; \
 		mkdir -p build/fuzz/corpus/$$name; \
@@ -195,8 +199,9 @@ shellcheck:
 
 ## Remove what was built; build/fetch (downloads) and build/qemu stay
 clean:
-	$(Q)rm -rf build/asan build/bin build/fuzz build/guest build/include \
-		build/lib build/obj build/patches-check build/qemu-obj build/tests \
+	$(Q)rm -rf build/asan build/asan-qemu build/bin build/fuzz build/guest \
+		build/include build/lib build/obj build/patches-check \
+		build/qemu-obj build/tests \
 		build/qemu-build.*
 
 ## This list
