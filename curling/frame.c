@@ -57,6 +57,7 @@ static_assert(N_FRAME_TYPES == CURLING_TYPE_POWEROFF + 1,
               "frame_types ends with the last type of wire.h");
 static_assert(CURLING_HELLO_DESCRIPTION + CURLING_DESCRIPTION_MAX <=
               CURLING_PAYLOAD_MAX, "the longest HELLO fits a frame");
+static_assert(CURLING_HEADER_MAGIC == 0, "a header begins with its magic");
 static_assert(CURLING_HEADER_CRC + 4 == CURLING_HEADER_BYTES,
               "the header's checksum is its last field");
 
@@ -133,15 +134,9 @@ static const char *guess_protocol(uint32_t magic)
     }
 }
 
-static int check_header(const uint8_t *wire, CurlingError *err)
+int curling_frame_check_magic(const uint8_t *wire, CurlingError *err)
 {
     uint32_t magic = curling_get_u32(wire + CURLING_HEADER_MAGIC);
-    uint16_t version = curling_get_u16(wire + CURLING_HEADER_VERSION);
-    uint32_t crc = curling_get_u32(wire + CURLING_HEADER_CRC);
-    uint32_t crc_expected;
-    uint8_t unknown_flags;
-    uint32_t reserved;
-    uint32_t length;
 
     if (magic != CURLING_WIRE_MAGIC) {
         return curling_error_set(err, -EPROTO,
@@ -149,6 +144,22 @@ static int check_header(const uint8_t *wire, CurlingError *err)
                                  ", expected 0x%08" PRIx32 "%s",
                                  magic, (uint32_t)CURLING_WIRE_MAGIC,
                                  guess_protocol(magic));
+    }
+    return 0;
+}
+
+static int check_header(const uint8_t *wire, CurlingError *err)
+{
+    int ret = curling_frame_check_magic(wire, err);
+    uint16_t version = curling_get_u16(wire + CURLING_HEADER_VERSION);
+    uint32_t crc = curling_get_u32(wire + CURLING_HEADER_CRC);
+    uint32_t crc_expected;
+    uint8_t unknown_flags;
+    uint32_t reserved;
+    uint32_t length;
+
+    if (ret < 0) {
+        return ret;
     }
     /* Before the checksum: another version may have it elsewhere. */
     if (version != CURLING_WIRE_VERSION) {

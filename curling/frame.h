@@ -40,6 +40,15 @@ uint64_t curling_get_u64(const uint8_t *from);
  */
 void curling_frame_encode(const CurlingHeader *header, uint8_t *wire);
 
+/* Octets of a header that tell if it is one. */
+#define CURLING_MAGIC_BYTES 4
+
+/*
+ * Do the CURLING_MAGIC_BYTES at @wire begin a frame?  Who speaks another
+ * protocol may never send as much as a header.  Returns 0 or -EPROTO.
+ */
+int curling_frame_check_magic(const uint8_t *wire, CurlingError *err);
+
 /*
  * Read the CURLING_HEADER_BYTES at @wire into @header and check magic,
  * version, checksum, flags (none but those of wire.h), reserved field and the

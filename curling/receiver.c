@@ -273,6 +273,15 @@ static uint32_t peer_timeout_ms(CurlingReceiver *r)
     return setting(&r->config.settings->peer_timeout_ms);
 }
 
+static void note_refused(CurlingReceiver *r, const char *peer,
+                         const char *why)
+{
+    CurlingError err;
+
+    curling_error_set(&err, 0, "connection from %s refused: %s", peer, why);
+    set_last_error(r, err.text);
+}
+
 void curling_receiver_offer(CurlingReceiver *r, CurlingChannel *channel,
                             void (*release)(CurlingChannel *channel),
                             const char *peer)
@@ -282,10 +291,7 @@ void curling_receiver_offer(CurlingReceiver *r, CurlingChannel *channel,
                                    peer_timeout_ms(r), &err);
 
     if (ret < 0 && ret != -ECANCELED) {
-        pthread_mutex_lock(&r->lock);
-        curling_error_set(&r->info.last_error, ret, "connection from %s "
-                          "refused: %s", peer, err.text);
-        pthread_mutex_unlock(&r->lock);
+        note_refused(r, peer, err.text);
     }
 }
 
@@ -492,6 +498,8 @@ static void refuse(CurlingReceiver *r, CurlingOffer *offer, uint32_t kind,
 {
     CurlingSession session;
 
+    /* First: who reads the answer may look here for the same words. */
+    note_refused(r, offer->peer, text);
     curling_offer_session(offer, &session, offer->hello.generation,
                           peer_timeout_ms(r));
     curling_reject_send(&session, kind, text, NULL);
@@ -850,7 +858,6 @@ static bool admit(CurlingReceiver *r, CurlingOffer *offer)
         return false;
     }
     if (r->config.ops->check(r->config.opaque, &offer->hello, &err) < 0) {
-        set_last_error(r, err.text);
         refuse(r, offer, CURLING_REJECT_FINAL, err.text);
         return false;
     }

@@ -479,7 +479,15 @@ int curling_session_recv(CurlingSession *session, CurlingHeader *header,
     int ret;
 
     for (;;) {
-        ret = read_full(session, wire, sizeof(wire), err);
+        /* Nobody is waited for who will never say a whole header. */
+        ret = read_full(session, wire, CURLING_MAGIC_BYTES, err);
+        if (ret == 0) {
+            ret = curling_frame_check_magic(wire, err);
+        }
+        if (ret == 0) {
+            ret = read_full(session, wire + CURLING_MAGIC_BYTES,
+                            sizeof(wire) - CURLING_MAGIC_BYTES, err);
+        }
         if (ret < 0) {
             return ret;
         }

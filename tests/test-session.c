@@ -426,6 +426,14 @@ static void test_session_resumes(void **state)
     pair_free(&pair);
 }
 
+static void assert_receiver_said(Standby *standby, const char *text)
+{
+    CurlingReceiverInfo info;
+
+    curling_receiver_query(standby->core, &info);
+    assert_non_null(strstr(info.last_error.text, text));
+}
+
 /* Another session than the one whose round is held is refused. */
 static void test_other_session_refused(void **state)
 {
@@ -437,12 +445,14 @@ static void test_other_session_refused(void **state)
     (void)state;
     pair_init(&pair, 1);
     assert_int_equal(connect_pair(other, pair.standby, &held, &err), -EBUSY);
+    assert_receiver_said(pair.standby, "another sender is connected");
     assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
     curling_sender_free(pair.sender);
     wait_state(pair.standby, CURLING_STATE_CLOSED, 0);
     assert_int_equal(connect_pair(other, pair.standby, &held, &err),
                      -ECONNREFUSED);
     assert_non_null(strstr(err.text, "holds round 0 of another session"));
+    assert_receiver_said(pair.standby, "holds round 0 of another session");
     /* Nor does its attempt end the wait for the first one. */
     pair.sender = sender_new(1);
     assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
