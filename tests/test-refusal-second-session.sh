@@ -57,14 +57,17 @@ protect_by_link() {
     protect first receiver "${proxy_addr[link]}"
 }
 
-# A sender that was told busy comes back soon.
+# A sender that was told busy comes back soon, and a busy host is no silence.
 start_receiver receiver
 addr=$(receiver_addr receiver)
-monitor receiver curling-set '{"on-disconnect": "wait"}' > /dev/null
+monitor receiver curling-set \
+    '{"on-disconnect": "wait", "peer-timeout-ms": 10000}' > /dev/null
 refuses receiver curling-reset '{}' "no round is held"
 start_vm first
+monitor first curling-set '{"peer-timeout-ms": 10000}' > /dev/null
 start_vm second
-monitor second curling-set '{"reconnect-ms": 100}' > /dev/null
+monitor second curling-set \
+    '{"reconnect-ms": 100, "peer-timeout-ms": 10000}' > /dev/null
 refuses first curling-reset '{}' "this QEMU is no receiver"
 wait_count first 2
 wait_count second 2

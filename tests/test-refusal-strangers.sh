@@ -59,6 +59,9 @@ slow() {
 start_vm sender
 start_receiver receiver
 addr=$(receiver_addr receiver)
+for name in sender receiver; do         # a busy host is no silence
+    monitor "$name" curling-set '{"peer-timeout-ms": 10000}' > /dev/null
+done
 wait_count sender 2
 
 # Plain migrations, both ways
