@@ -142,8 +142,9 @@ assert_counting sender
 not_started() {
     monitor receiver curling-failover > /dev/null
     monitor receiver poll query-curling --until last-error!=null > /dev/null
-    [[ $(monitor receiver query-curling --get last-error) == *" lock"* ]] || fail "the receiver does not say why it cannot start:" \
-                           "$(monitor receiver query-curling --get last-error)"
+    [[ $(monitor receiver query-curling --get last-error) == *" lock"* ]] ||
+        fail "the receiver does not say why it cannot start:" \
+             "$(monitor receiver query-curling --get last-error)"
     [ "$(monitor receiver query-curling --get state)" = suspect ] ||
         fail "a takeover that failed leaves $(
             monitor receiver query-curling --get state)"
