@@ -51,11 +51,24 @@ not_started "error parsing address 'here'" -incoming curling:tcp:here
 not_started "expected curling:tcp:HOST:PORT or curling:unix:PATH, got" \
             -incoming curling:
 
+not_started "Curling cannot be used with -icount" \
+            -icount shift=auto -incoming "curling:unix:$T/icount"
+
 TRANSPORT=tcp start_receiver receiver
 taken=$(receiver_addr receiver)
 not_started "Address already in use" -incoming "curling:$taken"
 
+# capability NAME CAPABILITY true|false
+capability() {
+    monitor "$1" migrate-set-capabilities "{\"capabilities\":
+        [{\"capability\": \"$2\", \"state\": $3}]}" > /dev/null 2>&1
+}
+
 start_vm deferred -incoming defer
+capability deferred x-ignore-shared true || fail "no such capability"
+refuses deferred migrate-incoming "$(to "curling:unix:$T/d")" \
+        "cannot be used with the migration capability x-ignore-shared"
+capability deferred x-ignore-shared false
 refuses deferred migrate-incoming "$(to "curling:$taken")" "already in use"
 refuses deferred migrate-incoming "$(to curling:nowhere)" "expected curling:tcp"
 [ "$(monitor deferred query-curling --get state)" = idle ] ||
@@ -81,10 +94,6 @@ wait_state sender failed
 
 # --- Capabilities
 
-capability() {
-    monitor sender migrate-set-capabilities "{\"capabilities\":
-        [{\"capability\": \"$1\", \"state\": $2}]}" > /dev/null 2>&1
-}
 tried=0
 for name in $(python3 -c '
 import json, sys
@@ -92,12 +101,12 @@ print(*[row["capability"] for row in json.load(sys.stdin)])' \
     < <(monitor sender query-migrate-capabilities)); do
     [ "$name" != events ] || continue
     # Some cannot be turned on alone, or not here.
-    capability "$name" true || continue
+    capability sender "$name" true || continue
     answer=$(monitor sender migrate "$(to "curling:$taken")" 2>&1) &&
         fail "migrate with the capability $name was not refused"
     [[ $answer == *"cannot be used with the migration capability $name"* ]] ||
         fail "with the capability $name migrate says: $answer"
-    capability "$name" false || fail "$name cannot be turned off again"
+    capability sender "$name" false || fail "$name cannot be turned off again"
     tried=$((tried + 1))
 done
 [ "$tried" -ge 10 ] || fail "only $tried capabilities could be turned on"
@@ -137,6 +146,9 @@ snapshot='"job-id": "job", "tag": "t", "vmstate": "node", "devices": ["node"]'
 
 start_receiver receiver -device virtio-rng-pci,id=rng
 start_vm sender -device virtio-rng-pci,id=rng
+for name in sender receiver; do         # a busy host is no silence
+    monitor "$name" curling-set '{"peer-timeout-ms": 10000}' > /dev/null
+done
 wait_count sender 2
 protect sender receiver
 

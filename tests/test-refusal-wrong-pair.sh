@@ -58,8 +58,13 @@ refused "the receiver has cpu/aes on, the sender has none" \
         "${sender_args[@]}" -cpu qemu64,+aes
 refused "cpu/stepping differs: the sender has 1, the receiver has 7" \
         "${sender_args[@]}" -cpu qemu64,stepping=7
+refused "cpu/model-id differs: the sender has QEMU Virtual CPU version 2.5+, \
+the receiver has Other" "${sender_args[@]}" -cpu qemu64,model-id=Other
 SMP=2 refused "cpus differs: the sender has 1, the receiver has 2" \
         "${sender_args[@]}"
+SMP=1,maxcpus=2 \
+    refused "cpu-topology differs: the sender has sockets=1,dies=1,modules=1,\
+cores=1,threads=1,maxcpus=1, the receiver has " "${sender_args[@]}"
 RAM_MB=192 \
     refused "ram/pc.ram differs: the sender has 134217728, the receiver has \
 201326592" "${sender_args[@]}"
