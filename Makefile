@@ -111,7 +111,7 @@ GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all lib unit qemu qemu-asan guest tools demo check check-asan fuzz \
+.PHONY: all lib unit qemu qemu-asan guest tools demo check check-long check-asan fuzz \
 	bench-crc shellcheck clean help FORCE
 
 ## Everything: library, guest, QEMU; as "make lib guest qemu"
@@ -158,6 +158,13 @@ endif
 	+$(Q)$(MAKE) all tools
 	$(Q)tests/run $(TESTS)
 endif
+
+## All tests, those that sample at full length; with a QEMU under the address
+## sanitizer.  An hour and more
+check-long:
+	+$(Q)$(MAKE) all tools
+	+$(Q)$(MAKE) qemu-asan
+	$(Q)LONG=1 tests/run $(TESTS)
 
 check-asan:
 	$(Q)scripts/install-deps
