@@ -106,9 +106,10 @@ make_ca ca
 make_cert receiver server ca ca
 make_cert sender client ca ca
 make_psk key
+aes=priority=NORMAL:-CHACHA20-POLY1305
 # Every machine is a receiver first and a sender then.
 machine_args=(-object "$(x509 receiver server)" -object "$(x509 sender client)"
-              -object "$(psk psk-receiver server key)"
+              -object "$(psk psk-receiver server key),$aes"
               -object "$(psk psk-sender client key)"
               -global migration.tls-creds=receiver)
 
