@@ -89,7 +89,7 @@ goes_on() {
     fi
 }
 
-# die: the sender is killed
+# die WHAT: the sender is killed between two rounds
 die() {
     local killed_ms
 
@@ -177,6 +177,11 @@ wait_state "$receiver" listening
 assert_silent "$receiver"
 no_frames
 
+# --- It is killed in the middle of a record, as most are that send much
+
+count=$(serial_count "$sender")
+proxy_faults forward-byte=200000001 "kill=${pid[$sender]}"
 start_protection
-wait_protected
-die "shared key"
+poll 60 not_alive "$sender" || fail "$sender is not killed"
+wait_exit "$sender" 137
+goes_on
