@@ -1,7 +1,8 @@
 #!/bin/bash
 # Fault: a peer that connects and never finishes the TLS handshake: it says
 # nothing, the beginning of a hello, one byte after the other of it, or nothing
-# after a handshake that went well; and a receiver that accepts and is silent.
+# after a handshake that went well, or resets the connection then; and a
+# receiver that accepts and is silent.
 # Invariant: the receiver drops them in its time and serves others meanwhile; a
 # sender gives up in its time, at once when it is cancelled, and its guest goes
 # on.
@@ -21,7 +22,7 @@ import socket, ssl, sys, time
 host, port, how, folder = sys.argv[1:]
 began = time.monotonic()
 peer = socket.create_connection((host, int(port)))
-if how == "after":
+if how in ("after", "reset"):
     context = ssl.create_default_context(cafile=folder + "/ca-cert.pem")
     context.load_cert_chain(folder + "/client-cert.pem",
                             folder + "/client-key.pem")
@@ -31,6 +32,12 @@ hello = b"\x16\x03\x01\x10\x04\x01\x00\x10\x00\x03\x03" + bytes(4000)
 if how == "begun":
     peer.sendall(hello[:20])
 print("connected", flush=True)
+if how == "reset":
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                    b"\x01\0\0\0\0\0\0\0")
+    peer.close()
+    print("closed 0")
+    sys.exit()
 peer.settimeout(0.02)
 at = 0
 while True:
@@ -48,6 +55,8 @@ print("closed", int(1000 * (time.monotonic() - began)))
 ' "${2%:*}" "${2##*:}" "$3" "$T/tls/sender"
     poll 10 has_line "$1" connected || fail "$1 cannot connect"
 }
+
+says() { [[ $(monitor "$1" query-curling --get last-error) == *$2* ]]; }
 
 has_line() { grep -qs "^$2" "$T/$1.out"; }
 
@@ -138,6 +147,12 @@ done
     fail "the receiver says $(monitor receiver query-curling --get last-error)"
 wait_state sender protected
 wait_state receiver standby
+
+start_silent reset "${addr#tcp:}" reset
+wait_exit reset
+poll 10 says receiver "right after the TLS handshake" ||
+    fail "the receiver says $(monitor receiver query-curling --get last-error)"
+assert_alive receiver
 
 # --- More of them than the receiver gives room to
 
