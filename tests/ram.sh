@@ -22,11 +22,17 @@ for line in open(blocks):
     if field[-1] in ("ro", "rw"):
         used, address = int(field[4], 16), int(field[6], 16)
         name = folder + "/" + field[0].replace("/", "@")
+        done = 0
         with open(name if action == "dump" else os.devnull, "wb") as file:
             while used:
-                size = min(used, 1 << 24)
+                size = min(used, 1 << 22)
                 if action == "dump":
-                    size = file.write(os.pread(fd, size, address))
+                    data = os.pread(fd, size, address)
+                    size = len(data)
+                    if data.count(0) != size:   # else a hole
+                        os.pwrite(file.fileno(), data, done)
+                    done += size
+                    file.truncate(done)
                 else:
                     size = os.pwrite(fd, b"\xa5" * size, address)
                 address += size
