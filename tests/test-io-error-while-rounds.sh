@@ -1,0 +1,98 @@
+#!/bin/bash
+# Fault: a disk fails while rounds follow each other without a break, and stops
+# the guest (rerror=stop): in a pause, when the round waits for the disk, or
+# between two; and the user says cont and stop in between.
+# Invariant: each error stops the guest, and it stays stopped until cont; after
+# stop it does not run, whatever the disk and the rounds do; when the disk is
+# well it runs on, protected.
+# timeout: 120
+source "$(dirname "$0")/functions.sh"
+
+errors=100
+
+# The disk that firmware boots from: it fails so many times, then it is well.
+# The first failure is QEMU's, which looks for the disk's geometry.
+disk=driver=blkdebug,node-name=bad,read-only=on
+disk+=,image.driver=file,image.filename=$BOOT_SECTOR
+for ((i = 0; i <= errors; i++)); do
+    disk+=,inject-error.$i.event=none,inject-error.$i.once=on
+done
+device=virtio-blk-pci,drive=bad,bootindex=0,rerror=stop
+
+cat > "$T/press.py" <<'PYTHON'
+import json, random, socket, sys, time
+
+errors = int(sys.argv[2])
+monitor = socket.socket(socket.AF_UNIX)
+monitor.settimeout(20)
+monitor.connect(sys.argv[1])
+lines = monitor.makefile("rb")
+failed = 0
+
+def ask(command):
+    global failed
+    monitor.sendall(b'{"execute": "%s"}\n' % command.encode())
+    while True:
+        answer = json.loads(lines.readline())
+        failed += answer.get("event") == "BLOCK_IO_ERROR"
+        if "return" in answer:
+            return answer["return"]
+        if "error" in answer:
+            sys.exit("%s: %s" % (command, answer["error"]["desc"]))
+
+def status():
+    return ask("query-status")["status"]
+
+def stays_stopped(what):
+    """In a round that began before it shows as finish-migrate for a moment."""
+    deadline = time.monotonic() + 10
+    while status() == "finish-migrate":
+        if time.monotonic() > deadline:
+            sys.exit("finish-migrate without end after " + what)
+    for i in range(5):
+        now = status()
+        if now not in ("paused", "io-error", "finish-migrate"):
+            sys.exit("the guest is %s after %s" % (now, what))
+        time.sleep(0.002)
+
+json.loads(lines.readline())
+ask("qmp_capabilities")
+presses = 0
+while failed < errors:
+    before = failed
+    ask("cont")
+    if random.random() < 0.5:
+        time.sleep(random.uniform(0, 0.003))
+        ask("stop")
+        presses += 1
+        stays_stopped("stop")
+        continue
+    deadline = time.monotonic() + 20
+    while failed == before:
+        status()
+        if time.monotonic() > deadline:
+            sys.exit("no error within 20 s: %d of %d" % (failed, errors))
+    stays_stopped("error %d" % failed)
+print("%d errors, %d times stop" % (failed, presses))
+PYTHON
+
+# shellcheck disable=SC2034  # of start_vm
+GUEST=boot-sector RAM_MB=64
+start_receiver receiver -device "$device" \
+    -blockdev "driver=file,node-name=bad,read-only=on,filename=$BOOT_SECTOR"
+start_vm sender -S -blockdev "$disk" -device "$device"
+monitor sender curling-set '{"interval-ms": 0}' > /dev/null
+protect sender receiver
+python3 -SE "$T/press.py" "$T/sender.qmp" "$errors" || fail "the errors"
+assert_silent sender
+monitor sender poll query-status --until status!=finish-migrate > /dev/null
+monitor sender cont > /dev/null
+assert_counting sender
+assert_no_bad sender
+[ "$(monitor sender query-curling --get state)" = protected ] ||
+    fail "the errors cost the guest its protection"
+assert_silent receiver
+kill_vm sender
+wait_state receiver active
+assert_counting receiver
+assert_no_bad receiver
