@@ -111,8 +111,8 @@ GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all lib unit qemu qemu-asan guest tools demo check check-long check-asan fuzz \
-	bench-crc shellcheck clean help FORCE
+.PHONY: all lib unit qemu qemu-asan guest tools demo check check-long \
+	check-asan check-qemu fuzz bench-crc shellcheck clean help FORCE
 
 ## Everything: library, guest, QEMU; as "make lib guest qemu"
 all: lib guest qemu
@@ -172,6 +172,13 @@ check-asan:
 	$(Q)BUILD=$(CURDIR)/build/asan tests/run $(or $(TESTS),$(UNIT_TESTS) \
 		$(REPLAYS))
 
+## QEMU's own tests of migration on the patched QEMU, and ours in the series;
+## CHECK_QEMU="PATH..." for some, such as migration/curling
+check-qemu:
+	$(Q)scripts/install-deps
+	+$(Q)$(MAKE) lib
+	$(Q)scripts/check-qemu $(CHECK_QEMU)
+
 ## Fuzz the library with clang: FUZZ_SECONDS=N for each of FUZZERS="NAME...";
 ## what they find is in build/fuzz/
 FUZZ_SECONDS = 60
@@ -206,9 +213,9 @@ shellcheck:
 
 ## Remove what was built; build/fetch (downloads) and build/qemu stay
 clean:
-	$(Q)rm -rf build/asan build/asan-qemu build/bin build/fuzz build/guest \
-		build/include build/lib build/obj build/patches-check \
-		build/qemu-obj build/tests \
+	$(Q)rm -rf build/asan build/asan-qemu build/bin build/check-qemu \
+		build/fuzz build/guest build/include build/lib build/obj \
+		build/patches-check build/qemu-obj build/tests \
 		build/qemu-build.*
 
 ## This list
