@@ -182,6 +182,6 @@ no_frames
 count=$(serial_count "$sender")
 proxy_faults forward-byte=200000001 "kill=${pid[$sender]}"
 start_protection
-poll 60 not_alive "$sender" || fail "$sender is not killed"
+end_timeout_s=60
 wait_exit "$sender" 137
 goes_on
