@@ -10,17 +10,17 @@ source "$(dirname "$0")/functions.sh"
 # shellcheck disable=SC2034  # of start_vm
 RAM_MB=128
 
-# begin OPTION ARGS...: a guest that ends at a count of 60, protected
+# begin OPTION ARGS...: a guest that ends at a count of 120, protected
 begin() {
     APPEND="$1 curling.tick=50" start_vm sender "${@:2}"
     protect sender receiver
     assert_counting sender
-    [ "$(serial_count sender)" -lt 60 ] || skip "this host is too slow"
+    [ "$(serial_count sender)" -lt 120 ] || skip "this host is too slow"
 }
 
 echo "the guest powers off, and both QEMUs end"
 start_receiver receiver
-begin curling.poweroff=60
+begin curling.poweroff=120
 event=$(monitor receiver wait-event SHUTDOWN --get data.guest)
 [ "$event" = True ] || [ "$event" = true ] ||
     fail "SHUTDOWN of the receiver says guest: $event"
@@ -30,7 +30,7 @@ wait_exit receiver 0
 
 echo "-no-shutdown: both stay"
 start_receiver receiver -no-shutdown
-begin curling.poweroff=60 -no-shutdown
+begin curling.poweroff=120 -no-shutdown
 reason=$(monitor receiver wait-event CURLING_STATE --where data.state=listening \
                  --get data.reason)
 [[ $reason == *"powered off"* ]] || fail "the receiver says: $reason"
@@ -45,13 +45,13 @@ kill_vm receiver
 
 echo "a panic that ends QEMU"
 start_receiver receiver -device pvpanic
-begin curling.panic=60 -device pvpanic
+begin curling.panic=120 -device pvpanic
 wait_exit sender 0
 wait_exit receiver 0
 
 echo "a panic that pauses the guest"
 start_receiver receiver -device pvpanic
-begin curling.panic=60 -device pvpanic -action panic=pause
+begin curling.panic=120 -device pvpanic -action panic=pause
 monitor sender poll query-status --until status=guest-panicked > /dev/null
 # The state of that moment is committed, and protection goes on.
 round=$(monitor sender curling-checkpoint --get round)
