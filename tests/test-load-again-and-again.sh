@@ -53,7 +53,8 @@ again_and_again() {
     measure $((warm_up + loads))
     [ "$kib" -le $((warm[0] + grow_kib)) ] ||
         fail "memory grew from ${warm[0]} to $kib KiB in $loads loads"
-    [ "$threads" -le "${warm[1]}" ] ||
+    # Threads that wait for disks come and go.
+    [ "$threads" -le $((warm[1] + 4)) ] ||
         fail "threads grew from ${warm[1]} to $threads"
     [ "$descriptors" -le "${warm[2]}" ] ||
         fail "descriptors grew from ${warm[2]} to $descriptors"
