@@ -29,6 +29,7 @@ BOOT_SECTOR=${BOOT_SECTOR:-$top/build/guest/boot-sector}
 PROXY=${PROXY:-$build/tests/proxy}
 
 end_timeout_s=15                # a process has this long to end
+start_timeout_s=20              # and a QEMU so long to answer
 
 declare -A pid=()               # of what runs, by name
 declare -A ended=()             # exit status of what has ended
@@ -236,7 +237,7 @@ start_vm() {
         -qmp "unix:$T/$name.qmp2,server=on,wait=off" \
         -monitor "unix:$T/$name.hmp,server=on,wait=off" \
         "$@"
-    poll 20 monitor_or_end "$name"
+    poll "$start_timeout_s" monitor_or_end "$name"
     alive "$name" || fail "QEMU $name did not start: $(< "$T/$name.err")"
 }
 
