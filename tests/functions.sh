@@ -85,6 +85,8 @@ start() {
 
     shift
     [ -z "${pid[$name]-}" ] || fail "$name runs already"
+    # What another one of that name said is not to be taken for this one's.
+    rm -f "$T/$name.out" "$T/$name.err"
     setpriv --pdeathsig KILL -- "$@" \
         < /dev/null > "$T/$name.out" 2> "$T/$name.err" &
     pid[$name]=$!
