@@ -17,6 +17,7 @@ CFLAGS ?= -O2 -g
 LIB_SOURCES = \
 	apply.c \
 	channel.c \
+	cond.c \
 	crc32c.c \
 	describe.c \
 	error.c \

@@ -10,10 +10,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "apply.h"
 #include "channel.h"
+#include "cond.h"
 
 /* Device state of one round. */
 typedef struct Device {
@@ -187,7 +187,6 @@ CurlingApplier *curling_applier_new(const CurlingRamLayout *layout,
                                     const CurlingApplierOps *ops)
 {
     CurlingApplier *a = calloc(1, sizeof(*a));
-    pthread_condattr_t attr;
 
     if (!a) {
         return NULL;
@@ -195,10 +194,7 @@ CurlingApplier *curling_applier_new(const CurlingRamLayout *layout,
     a->layout = layout;
     a->ops = *ops;
     pthread_mutex_init(&a->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&a->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    curling_cond_init(&a->cond);
     if (pthread_create(&a->thread, NULL, run, a)) {
         pthread_cond_destroy(&a->cond);
         pthread_mutex_destroy(&a->lock);
@@ -238,15 +234,12 @@ void curling_applier_submit(CurlingApplier *a, CurlingRound *whole,
 
 bool curling_applier_wait(CurlingApplier *a, int64_t deadline_ns)
 {
-    struct timespec until = {
-        .tv_sec = deadline_ns / 1000000000LL,
-        .tv_nsec = deadline_ns % 1000000000LL,
-    };
     bool idle;
 
     pthread_mutex_lock(&a->lock);
-    while (a->round && pthread_cond_timedwait(&a->cond, &a->lock,
-                                              &until) != ETIMEDOUT) {
+    while (a->round &&
+           curling_cond_wait_until(&a->cond, &a->lock,
+                                   deadline_ns) != -ETIMEDOUT) {
     }
     idle = !a->round;
     pthread_mutex_unlock(&a->lock);

@@ -5,27 +5,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <assert.h>
 #include <stdbool.h>
 
 #include "failover.h"
-
-static const char *const state_names[] = {
-    [CURLING_STATE_LISTENING] = "listening",
-    [CURLING_STATE_SYNCING] = "syncing",
-    [CURLING_STATE_STANDBY] = "standby",
-    [CURLING_STATE_CLOSED] = "suspect",
-    [CURLING_STATE_SUSPECT] = "suspect",
-    [CURLING_STATE_ACTIVE] = "active",
-    [CURLING_STATE_FAILED] = "failed",
-};
-static_assert(sizeof(state_names) / sizeof(state_names[0]) ==
-              CURLING_STATE__MAX, "a name for each state");
-
-const char *curling_failover_state_name(CurlingState state)
-{
-    return state_names[state];
-}
 
 static CurlingStep step_to(CurlingState state, CurlingAction action)
 {

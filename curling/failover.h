@@ -86,7 +86,4 @@ CurlingStep curling_failover_step(CurlingState state, CurlingEvent event,
                                   CurlingPolicy on_disconnect,
                                   CurlingPolicy on_silence);
 
-/* As query-curling reports it: CLOSED is "suspect" there. */
-const char *curling_failover_state_name(CurlingState state);
-
 #endif

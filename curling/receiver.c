@@ -24,9 +24,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "apply.h"
+#include "cond.h"
 #include "hello.h"
 #include "intake.h"
 #include "offers.h"
@@ -78,16 +78,6 @@ struct CurlingReceiver {
     CurlingEvent operator_event;
 };
 
-static void wait_until(CurlingReceiver *r, int64_t deadline_ns)
-{
-    struct timespec until = {
-        .tv_sec = deadline_ns / 1000000000LL,
-        .tv_nsec = deadline_ns % 1000000000LL,
-    };
-
-    pthread_cond_timedwait(&r->cond, &r->lock, &until);
-}
-
 static uint32_t setting(const uint32_t *value)
 {
     return __atomic_load_n(value, __ATOMIC_RELAXED);
@@ -96,7 +86,6 @@ static uint32_t setting(const uint32_t *value)
 CurlingReceiver *curling_receiver_new(const CurlingReceiverConfig *config)
 {
     CurlingReceiver *r = calloc(1, sizeof(*r));
-    pthread_condattr_t attr;
 
     if (!r) {
         return NULL;
@@ -110,10 +99,7 @@ CurlingReceiver *curling_receiver_new(const CurlingReceiverConfig *config)
         return NULL;
     }
     pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    curling_cond_init(&r->cond);
     r->offers = (CurlingOffers) { .lock = &r->lock, .cond = &r->cond };
     r->state = CURLING_STATE_LISTENING;
     r->info.held = CURLING_ROUND_NONE;
@@ -980,9 +966,10 @@ static CurlingOffer *next_offer(CurlingReceiver *r)
     while (!r->offers.ready && !r->quit && !r->operator_asked &&
            (!is_wait_over(r) || is_hello_coming_locked(r))) {
         if (is_wait_over(r)) {
-            wait_until(r, r->wait_ns + HELLO_MS * NS_PER_MS);
+            curling_cond_wait_until(&r->cond, &r->lock,
+                                    r->wait_ns + HELLO_MS * NS_PER_MS);
         } else if (r->wait_ns) {
-            wait_until(r, r->wait_ns);
+            curling_cond_wait_until(&r->cond, &r->lock, r->wait_ns);
         } else {
             pthread_cond_wait(&r->cond, &r->lock);
         }

@@ -10,8 +10,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "cond.h"
 #include "hello.h"
 #include "sender.h"
 #include "session.h"
@@ -63,7 +63,6 @@ struct CurlingSender {
 CurlingSender *curling_sender_new(const CurlingSenderConfig *config)
 {
     CurlingSender *s = calloc(1, sizeof(*s));
-    pthread_condattr_t attr;
 
     if (!s) {
         return NULL;
@@ -80,10 +79,7 @@ CurlingSender *curling_sender_new(const CurlingSenderConfig *config)
     s->info.applied = CURLING_ROUND_NONE;
     s->shipping = CURLING_ROUND_NONE;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    curling_cond_init(&s->cond);
     return s;
 }
 
@@ -444,16 +440,6 @@ void curling_sender_disconnect(CurlingSender *s)
 
 /* ---- Rounds ------------------------------------------------------------- */
 
-static void wait_until(CurlingSender *s, int64_t deadline_ns)
-{
-    struct timespec until = {
-        .tv_sec = deadline_ns / 1000000000LL,
-        .tv_nsec = deadline_ns % 1000000000LL,
-    };
-
-    pthread_cond_timedwait(&s->cond, &s->lock, &until);
-}
-
 /*
  * Why a send failed is what the listener heard, if it heard anything.  Of a
  * connection that the peer closed it is about to hear the end, and maybe
@@ -466,7 +452,7 @@ static int explain(CurlingSender *s, int ret, CurlingError *err)
     pthread_mutex_lock(&s->lock);
     while (ret == -EPIPE && !s->lost && !s->cancelled &&
            curling_clock_ns() < deadline_ns) {
-        wait_until(s, deadline_ns);
+        curling_cond_wait_until(&s->cond, &s->lock, deadline_ns);
     }
     if (s->cancelled) {
         ret = curling_error_set(err, -ECANCELED, "cancelled");
@@ -599,7 +585,7 @@ int curling_sender_sleep(CurlingSender *s, int64_t deadline_ns,
     pthread_mutex_lock(&s->lock);
     while (!s->kicked && !s->cancelled && !(s->connected && s->lost) &&
            curling_clock_ns() < deadline_ns) {
-        wait_until(s, deadline_ns);
+        curling_cond_wait_until(&s->cond, &s->lock, deadline_ns);
     }
     s->kicked = false;
     over = s->cancelled || (s->connected && s->lost);
@@ -622,7 +608,7 @@ int curling_sender_stop(CurlingSender *s, uint8_t type, uint32_t timeout_ms,
     }
     pthread_mutex_lock(&s->lock);
     while (!s->stop_acked && !s->lost && curling_clock_ns() < deadline_ns) {
-        wait_until(s, deadline_ns);
+        curling_cond_wait_until(&s->cond, &s->lock, deadline_ns);
     }
     if (!s->stop_acked) {
         ret = curling_error_set(err, s->lost ? s->lost : -ETIMEDOUT,

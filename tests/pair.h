@@ -155,6 +155,13 @@ static int op_applied(void *opaque, const CurlingAppliedRound *round,
     return standby->load ? standby->load(round, err) : 0;
 }
 
+/* For standby->load. */
+static int refuse_round_2(const CurlingAppliedRound *round, CurlingError *err)
+{
+    return round->number == 2 ?
+           curling_error_set(err, -EINVAL, "no such device") : 0;
+}
+
 static int op_takeover(void *opaque, uint64_t number, const uint8_t *device,
                        size_t len_bytes, CurlingError *err)
 {

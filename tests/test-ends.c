@@ -41,12 +41,6 @@ static void test_power_off(void **state)
     pair_free(&pair);
 }
 
-static int refuse_round_2(const CurlingAppliedRound *round, CurlingError *err)
-{
-    return round->number == 2 ?
-           curling_error_set(err, -EINVAL, "no such device") : 0;
-}
-
 /* Rounds until one cannot be loaded; the errno that the sender hears. */
 static int rounds_until_broken(Pair *pair, CurlingError *err)
 {
@@ -107,24 +101,32 @@ static void test_other_session_after_failure(void **state)
     pair_free(&pair);
 }
 
+/* The sender dies, and the takeover ends with @code: in @state. */
+static void take_over_in_vain(Pair *pair, int code, CurlingState state)
+{
+    CurlingReceiverInfo info;
+    CurlingError err;
+
+    pair_init(pair, 1);
+    pair->standby->settings.close_grace_ms = 0;
+    pair->standby->not_now = code;
+    assert_int_equal(send_round(pair, ANSWERED, &err), 0);
+    curling_sender_free(pair->sender);
+    pair->sender = NULL;
+    wait_state(pair->standby, state, 0);
+    assert_true(pair->standby->taken == CURLING_ROUND_NONE);
+    curling_receiver_query(pair->standby->core, &info);
+    assert_string_equal(info.last_error.text, "the disk is in use");
+}
+
 /* A disk that is still locked: the operator tries again. */
 static void test_takeover_that_must_wait(void **state)
 {
-    CurlingReceiverInfo info;
     CurlingError err;
     Pair pair;
 
     (void)state;
-    pair_init(&pair, 1);
-    pair.standby->settings.close_grace_ms = 0;
-    pair.standby->not_now = -EBUSY;
-    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
-    curling_sender_free(pair.sender);
-    pair.sender = NULL;
-    wait_state(pair.standby, CURLING_STATE_SUSPECT, 0);
-    assert_true(pair.standby->taken == CURLING_ROUND_NONE);
-    curling_receiver_query(pair.standby->core, &info);
-    assert_string_equal(info.last_error.text, "the disk is in use");
+    take_over_in_vain(&pair, -EBUSY, CURLING_STATE_SUSPECT);
     assert_int_equal(curling_receiver_failover(pair.standby->core, false,
                                                &err), 0);
     wait_state(pair.standby, CURLING_STATE_ACTIVE, 0);
@@ -135,17 +137,10 @@ static void test_takeover_that_must_wait(void **state)
 /* One that never can be done leaves nothing to try. */
 static void test_takeover_that_cannot_be(void **state)
 {
-    CurlingError err;
     Pair pair;
 
     (void)state;
-    pair_init(&pair, 1);
-    pair.standby->settings.close_grace_ms = 0;
-    pair.standby->not_now = -EINVAL;
-    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
-    curling_sender_free(pair.sender);
-    pair.sender = NULL;
-    wait_state(pair.standby, CURLING_STATE_FAILED, 0);
+    take_over_in_vain(&pair, -EINVAL, CURLING_STATE_FAILED);
     assert_int_equal(curling_receiver_failover(pair.standby->core, true,
                                                NULL), -ENOENT);
     assert_true(pair.standby->taken == CURLING_ROUND_NONE);

@@ -11,7 +11,7 @@ source "$(dirname "$0")/functions.sh"
 # shellcheck disable=SC2034  # of start_vm
 RAM_MB=128
 
-# states NAME: the states it told by now, in a line
+# watch_states NAME: from now on, each state it tells, a line each
 watch_states() {
     start "$1.states" python3 -SEuc '
 import json, socket, sys
