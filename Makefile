@@ -108,7 +108,8 @@ REPLAY_PROGRAMS = $(REPLAYS:%=$(BUILD)/tests/%)
 FUZZ_PROGRAMS = $(FUZZERS:%=$(BUILD)/tests/fuzz-%)
 UNIT_PASSED = $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.passed) \
 	$(REPLAYS:%=$(BUILD)/obj/tests/%.passed)
-GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector
+GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector \
+	build/guest/disk-reader
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -334,7 +335,8 @@ build/guest/initramfs.cpio.gz: tests/guest/mkinitramfs tests/guest/init.c
 	$(Q)mkdir -p $(@D)
 	$(Q)CC='$(CC)' $< $@
 
-build/guest/boot-sector: tests/guest/boot-sector.S
+build/guest/boot-sector build/guest/disk-reader: \
+build/guest/%: tests/guest/%.S tests/guest/print.S
 	$(step) GEN $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -m32 -nostdlib -static -no-pie -Wl,--build-id=none \

@@ -1,23 +1,15 @@
 #!/bin/bash
 # Fault: a disk fails while rounds follow each other without a break, and stops
-# the guest (rerror=stop): in a pause, when the round waits for the disk, or
-# between two; and the user says cont and stop in between.
+# the guest (rerror=stop, werror=stop): in a pause, when the round waits for
+# the disk, or between two; and the user says cont and stop in between.
 # Invariant: each error stops the guest, and it stays stopped until cont; after
 # stop it does not run, whatever the disk and the rounds do; when the disk is
 # well it runs on, protected.
-# timeout: 120
+# timeout: 180
 source "$(dirname "$0")/functions.sh"
+source "$(dirname "$0")/disk.sh"
 
 errors=100
-
-# The disk that firmware boots from: it fails so many times, then it is well.
-# The first failure is QEMU's, which looks for the disk's geometry.
-disk=driver=blkdebug,node-name=bad,read-only=on
-disk+=,image.driver=file,image.filename=$BOOT_SECTOR
-for ((i = 0; i <= errors; i++)); do
-    disk+=,inject-error.$i.event=none,inject-error.$i.once=on
-done
-device=virtio-blk-pci,drive=bad,bootindex=0,rerror=stop
 
 cat > "$T/press.py" <<'PYTHON'
 import json, random, socket, sys, time
@@ -77,23 +69,48 @@ while failed < errors:
 print("%d errors, %d times stop" % (failed, presses))
 PYTHON
 
+# try_errors OF DEVICE: reads or writes (OF) of the disk $T/disk fail, so many
+# times; then it is well.
+try_errors() {
+    local of=$1 device=$2 disk=driver=blkdebug,node-name=bad times=$errors i
+    local file=driver=file,filename=$T/disk
+
+    if [ "$of" = read ]; then
+        times=$((errors + 1))           # QEMU's own read, before the guest's
+        disk+=,read-only=on
+        file+=,read-only=on
+    fi
+    disk+=,image.driver=file,image.filename=$T/disk
+    for ((i = 0; i < times; i++)); do
+        disk+=,inject-error.$i.event=none,inject-error.$i.once=on
+        disk+=,inject-error.$i.iotype=$of
+    done
+    echo "each $of fails"
+    start_receiver receiver -blockdev "$file,node-name=bad" -device "$device"
+    start_vm sender -S -blockdev "$disk" -device "$device"
+    [ "$of" = read ] ||
+        monitor sender curling-set '{"disks": "unsafe-ahead"}' > /dev/null
+    monitor sender curling-set '{"interval-ms": 0}' > /dev/null
+    protect sender receiver
+    python3 -SE "$T/press.py" "$T/sender.qmp" "$errors" || fail "the errors"
+    assert_silent sender
+    monitor sender poll query-status --until status!=finish-migrate > /dev/null
+    monitor sender cont > /dev/null
+    assert_counting sender
+    assert_no_bad sender
+    [ "$(monitor sender query-curling --get state)" = protected ] ||
+        fail "the errors cost the guest its protection"
+    assert_silent receiver
+    kill_vm sender
+    wait_state receiver active
+    assert_counting receiver
+    assert_no_bad receiver
+    kill_vm receiver
+}
+
 # shellcheck disable=SC2034  # of start_vm
 GUEST=boot-sector RAM_MB=64
-start_receiver receiver -device "$device" \
-    -blockdev "driver=file,node-name=bad,read-only=on,filename=$BOOT_SECTOR"
-start_vm sender -S -blockdev "$disk" -device "$device"
-monitor sender curling-set '{"interval-ms": 0}' > /dev/null
-protect sender receiver
-python3 -SE "$T/press.py" "$T/sender.qmp" "$errors" || fail "the errors"
-assert_silent sender
-monitor sender poll query-status --until status!=finish-migrate > /dev/null
-monitor sender cont > /dev/null
-assert_counting sender
-assert_no_bad sender
-[ "$(monitor sender query-curling --get state)" = protected ] ||
-    fail "the errors cost the guest its protection"
-assert_silent receiver
-kill_vm sender
-wait_state receiver active
-assert_counting receiver
-assert_no_bad receiver
+cp "$BOOT_SECTOR" "$T/disk"
+try_errors read virtio-blk-pci,drive=bad,bootindex=0,rerror=stop
+make_disk "$T/disk" writes
+try_errors write virtio-blk-pci,drive=bad,bootindex=0,werror=stop

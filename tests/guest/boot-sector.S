@@ -8,7 +8,8 @@
  * before, at its start and, inverted and mixed with its segment, at its end,
  * and writes the next.  That number itself lives in a register only.  The
  * ticks come from the interval timer through the interrupt controller, and
- * between them the processor halts: their state has to survive too.
+ * between them the processor halts: their state has to survive too.  KVM is
+ * asked to keep its clock in memory at CLOCK, for a test to look at.
  *
  * The file is the image of a disk, to be built with
  *     gcc -m32 -nostdlib -static -no-pie -Wl,--build-id=none \
@@ -23,7 +24,8 @@
 #define SET_FIRST       0x1000          /* segments; a page has 0x100 */
 #define SET_END         0x9000
 #define PAGE_LAST       0xffc           /* offset of the last word */
-#define SERIAL          0x3f8
+#define CLOCK           0x8000          /* struct pvclock_vcpu_time_info */
+#define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01      /* nobody's under TCG */
 
     .code16
     .text
@@ -51,6 +53,10 @@ start:
     outb    %al, $0x40
     movb    $0xfe, %al                  /* no interrupt but the timer's */
     outb    %al, $0x21
+    movl    $MSR_KVM_SYSTEM_TIME_NEW, %ecx
+    movl    $CLOCK | 1, %eax
+    xorl    %edx, %edx
+    wrmsr
 
     xorl    %ebp, %ebp
     xorl    %ebx, %ebx
@@ -116,41 +122,7 @@ check_page:
 2:
     ret
 
-/* Print %eax in decimal: the last digit after all the others. */
-print_number:
-    movl    $10, %ecx
-    xorl    %edx, %edx
-    divl    %ecx
-    pushw   %dx
-    testl   %eax, %eax
-    jz      1f
-    call    print_number
-1:
-    popw    %ax
-    addb    $'0', %al
-    /* fall through */
-
-print_char:
-    movb    %al, %ah
-    movw    $SERIAL + 5, %dx
-1:
-    inb     %dx, %al
-    testb   $0x20, %al                  /* room for one more? */
-    jz      1b
-    movw    $SERIAL, %dx
-    movb    %ah, %al
-    outb    %al, %dx
-    ret
-
-/* Print the text at %si, up to its NUL. */
-print:
-    lodsb
-    testb   %al, %al
-    jz      1f
-    call    print_char
-    jmp     print
-1:
-    ret
+#include "print.S"
 
 verdict:
     .word   text_ok

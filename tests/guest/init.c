@@ -28,6 +28,7 @@
  *     curling.clock=1     or the time there, in ns, every 20 ms
  *     curling.poweroff=N  power off when the count is N
  *     curling.panic=N     tell a pvpanic device so when the count is N
+ *     curling.sleep=N     suspend to RAM when the count is N
  *
  * Copyright the Curling authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -82,7 +83,7 @@ typedef struct Worker {
 /* Constant once the workers run */
 static struct {
     unsigned mb, tick_ms, pages, workers, verify_ms, beat, clock, screen;
-    unsigned poweroff_at, panic_at;
+    unsigned poweroff_at, panic_at, sleep_at;
 } option = {
     .mb = 16, .tick_ms = 100, .pages = 200, .verify_ms = 2000,
 };
@@ -285,6 +286,14 @@ static void act_at(uint64_t count)
         ioperm(PVPANIC_PORT, 1, 1) == 0) {
         outb(PVPANIC_CRASHED, PVPANIC_PORT);
     }
+    if (option.sleep_at && count == option.sleep_at) {
+        int fd = open("/sys/power/state", O_WRONLY);
+
+        if (fd < 0 || write(fd, "mem", 3) != 3) {
+            give_up("/sys/power/state");
+        }
+        close(fd);
+    }
 }
 
 static void *work(void *opaque)
@@ -383,6 +392,7 @@ static void read_options(void)
         { "curling.screen=", &option.screen },
         { "curling.poweroff=", &option.poweroff_at },
         { "curling.panic=", &option.panic_at },
+        { "curling.sleep=", &option.sleep_at },
     };
     char line[4096];
     char *save, *token;
@@ -462,6 +472,7 @@ int main(void)
 {
     mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
     mount("proc", "/proc", "proc", 0, NULL);
+    mount("sysfs", "/sys", "sysfs", 0, NULL);
     serial_fd = open_serial("/dev/ttyS0");
     if (serial_fd < 0) {
         serial_fd = STDOUT_FILENO;
