@@ -7,10 +7,17 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hello.h"
+
+void curling_hello_session_name(const uint8_t *session, char *name)
+{
+    snprintf(name, CURLING_SESSION_NAME_BYTES, "%08" PRIx32,
+             curling_get_u32(session));
+}
 
 int curling_hello_send(CurlingSession *session, const CurlingHello *hello,
                        CurlingError *err)

@@ -20,6 +20,10 @@
 /* No frame that a receiver sends has a longer payload. */
 #define CURLING_ANSWER_MAX (CURLING_REJECT_TEXT + CURLING_TEXT_MAX)
 
+/* A session for people: the first octets of its id, in hex.  Not all of it,
+ * as who knows that can come in its sender's place. */
+#define CURLING_SESSION_NAME_BYTES 9
+
 /* What HELLO says; its generation is the frame's. */
 typedef struct CurlingHello {
     uint8_t session[CURLING_SESSION_ID_BYTES];
@@ -36,6 +40,9 @@ typedef struct CurlingWelcome {
     uint32_t peer_timeout_ms;
     uint64_t held;
 } CurlingWelcome;
+
+/* @name has room for CURLING_SESSION_NAME_BYTES. */
+void curling_hello_session_name(const uint8_t *session, char *name);
 
 /*
  * All of these block as curling_session_send() and curling_session_recv() do

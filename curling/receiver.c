@@ -183,6 +183,7 @@ static void drop_held(CurlingReceiver *r)
     pthread_mutex_lock(&r->lock);
     r->info.held = CURLING_ROUND_NONE;
     r->info.held_ns = 0;
+    r->info.session[0] = '\0';
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -669,6 +670,7 @@ static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
     r->serving = offer;
     pthread_mutex_lock(&r->lock);
     memcpy(r->info.peer, offer->peer, sizeof(r->info.peer));
+    curling_hello_session_name(r->session_id, r->info.session);
     r->yanked = false;
     pthread_mutex_unlock(&r->lock);
 
@@ -825,6 +827,7 @@ static bool admit(CurlingReceiver *r, CurlingOffer *offer)
 {
     CurlingState state = current_state(r);
     CurlingError err;
+    char held[CURLING_SESSION_NAME_BYTES], got[CURLING_SESSION_NAME_BYTES];
     char text[160];
 
     if (state == CURLING_STATE_ACTIVE) {
@@ -838,8 +841,11 @@ static bool admit(CurlingReceiver *r, CurlingOffer *offer)
         return false;
     }
     if (held_round(r) != CURLING_ROUND_NONE && !is_held_session(r, offer)) {
-        snprintf(text, sizeof(text), "holds round %" PRIu64 " of another "
-                 "session; curling-reset discards it", held_round(r));
+        curling_hello_session_name(r->session_id, held);
+        curling_hello_session_name(offer->hello.session, got);
+        snprintf(text, sizeof(text), "holds round %" PRIu64 " of session %s, "
+                 "and got session %s; curling-reset discards that round",
+                 held_round(r), held, got);
         refuse(r, offer, CURLING_REJECT_FINAL, text);
         return false;
     }

@@ -92,6 +92,7 @@ typedef struct CurlingReceiverConfig {
 typedef struct CurlingReceiverInfo {
     CurlingState state;
     char peer[128];
+    char session[CURLING_SESSION_NAME_BYTES];       /* empty: none */
     /* of this session, or of the last one */
     uint64_t rounds_committed;
     uint64_t rounds_discarded;  /* begun, but never whole */

@@ -70,6 +70,7 @@ CurlingSender *curling_sender_new(const CurlingSenderConfig *config)
     s->config = *config;
     s->config.description = NULL;
     memcpy(s->hello.session, config->session, CURLING_SESSION_ID_BYTES);
+    curling_hello_session_name(config->session, s->info.session);
     s->hello.description = strdup(config->description);
     if (!s->hello.description) {
         free(s);

@@ -21,6 +21,7 @@
 
 #include "channel.h"
 #include "error.h"
+#include "hello.h"
 #include "round.h"
 #include "wire.h"
 
@@ -35,6 +36,7 @@ typedef struct CurlingSenderConfig {
 } CurlingSenderConfig;
 
 typedef struct CurlingSenderInfo {
+    char session[CURLING_SESSION_NAME_BYTES];
     bool connected;
     uint64_t received;          /* last round RECEIVED, or none */
     int64_t received_ns;        /* when */

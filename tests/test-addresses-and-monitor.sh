@@ -49,11 +49,33 @@ protects() {
     kill_vm receiver TERM
 }
 
+# hears ARGS...: a receiver with such a device refuses to load devices eagerly
+hears() {
+    start_vm receiver -incoming defer "$@"
+    refuses receiver curling-set '{"apply": "eager", "interval-ms": 30}' \
+            "would hear what comes in by chardev 'input'"
+    says receiver "curling_set apply eager" "or use apply=lazy"
+    [ "$(monitor receiver query-curling --get apply,interval-ms)" = \
+      $'lazy\t100' ] || fail "a refused curling-set changed something"
+    kill_vm receiver
+}
+
 start_vm sender
 wait_count sender 3
 protects curling:tcp:127.0.0.1:0
 protects 'curling:tcp:[::1]:0'
 protects "curling:unix:$T/here"
+
+socket=socket,id=input,path=$T/input,server=on,wait=off
+hears -chardev "$socket" -serial chardev:input
+hears -chardev "$socket,mux=on" -mon chardev=input -device virtio-serial-pci \
+      -device virtserialport,chardev=input
+hears -serial null -chardev "file,id=input,path=$T/out,input-path=/dev/null" \
+      -device virtio-serial-pci -device virtconsole,chardev=input
+start_vm receiver -incoming defer -chardev ringbuf,id=port -serial null \
+    -device virtio-serial-pci -device virtserialport,chardev=port
+monitor receiver curling-set '{"apply": "eager"}' > /dev/null
+kill_vm receiver
 
 # defer, and the human monitor throughout
 start_vm receiver -incoming defer

@@ -39,14 +39,15 @@ abandon() {
 
 # held_is_kept: migrate is refused for good while a round of another is held
 held_is_kept() {
-    local held
+    local held session
 
     held=$(monitor receiver query-curling --get last-round.number)
+    session=$(monitor receiver query-curling --get session)
     migrate first "$addr"
     wait_state first failed
-    says first "the receiver refuses: holds round $held of"
-    says first "curling-reset discards it"
-    says receiver "holds round $held of"
+    says first "the receiver refuses: holds round $held of session $session"
+    says first "curling-reset discards that round"
+    says receiver "holds round $held of session $session, and got session"
     [ "$(monitor receiver query-curling --get state)" = suspect ] ||
         fail "the held round is gone"
     assert_counting first
@@ -73,6 +74,9 @@ wait_count first 2
 wait_count second 2
 
 protect first receiver
+[ "$(monitor first query-curling --get session)" = \
+  "$(monitor receiver query-curling --get session)" ] ||
+    fail "the sides differ on the session"
 refuses receiver curling-reset '{}' "the sender is heard"
 migrate second "$addr"
 says second "another sender is connected"

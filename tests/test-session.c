@@ -445,8 +445,9 @@ static void test_other_session_refused(void **state)
     wait_state(pair.standby, CURLING_STATE_CLOSED, 0);
     assert_int_equal(connect_pair(other, pair.standby, &held, &err),
                      -ECONNREFUSED);
-    assert_non_null(strstr(err.text, "holds round 0 of another session"));
-    assert_receiver_said(pair.standby, "holds round 0 of another session");
+    assert_non_null(strstr(err.text, "holds round 0 of session 01000000, and "
+                           "got session 02000000"));
+    assert_receiver_said(pair.standby, "holds round 0 of session 01000000");
     /* Nor does its attempt end the wait for the first one. */
     pair.sender = sender_new(1);
     assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
