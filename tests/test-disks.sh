@@ -120,7 +120,7 @@ protect sender receiver
 warned raw 1
 warned qcow2 1
 [[ $(monitor sender query-curling) == \
-   *'"warnings": ['*"disk 'raw' of device"*"disk 'qcow2' of device"* ]] ||
+   *'"warnings": ['*"disk 'qcow2' of device"*"disk 'raw' of device"* ]] ||
     fail "query-curling.warnings is $(monitor sender query-curling)"
 [[ $(monitor sender hmp "info curling") == *"disk 'raw' of device"* ]] ||
     fail "info curling does not warn: $(monitor sender hmp "info curling")"
