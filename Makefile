@@ -109,12 +109,12 @@ FUZZ_PROGRAMS = $(FUZZERS:%=$(BUILD)/tests/fuzz-%)
 UNIT_PASSED = $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.passed) \
 	$(REPLAYS:%=$(BUILD)/obj/tests/%.passed)
 GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector \
-	build/guest/disk-reader
+	build/guest/disk-reader build/guest/load.cpio.gz
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all lib unit qemu qemu-asan guest tools demo check check-long \
-	check-asan check-qemu fuzz bench-crc shellcheck clean help FORCE
+	check-asan check-qemu fuzz bench bench-crc shellcheck clean help FORCE
 
 ## Everything: library, guest, QEMU; as "make lib guest qemu"
 all: lib guest qemu
@@ -204,6 +204,11 @@ fuzz:
 			{ tail -n 40 build/fuzz/$$name.log; exit 1; }; \
 		tail -n 1 build/fuzz/$$name.log; \
 	done
+
+## Curling beside COLO and stock migration; BENCH=--short, --help, ...
+bench:
+	+$(Q)$(MAKE) all tools
+	$(Q)tests/bench/bench $(BENCH)
 
 ## How fast checksums are
 bench-crc: $(BUILD)/tests/bench-crc
@@ -300,10 +305,17 @@ $(FUZZ_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(FUZZ_COMMON)
 $(foreach name,$(FUZZERS),$(eval $(BUILD)/obj/tests/test-fuzz-$(name).passed: \
 	$(wildcard tests/corpus/$(name) tests/corpus/$(name)/*)))
 
-$(BUILD)/tests/bench-crc: $(BUILD)/obj/tests/bench/crc.o $(LIB)
+BENCH_PROGRAMS = $(BUILD)/tests/bench-crc $(BUILD)/tests/bench-record
+
+$(BENCH_PROGRAMS): $(BUILD)/tests/bench-%: $(BUILD)/obj/tests/bench/%.o $(LIB)
 	$(step) LD $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) -o $@ $^
+
+$(BUILD)/tests/bench-nagle.so: tests/bench/nagle.c
+	$(step) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -shared -fPIC $(CFLAGS) -o $@ $<
 
 $(BUILD)/tests/proxy: $(BUILD)/obj/tests/proxy.o $(LIB)
 	$(step) LD $@
@@ -315,7 +327,7 @@ unit-programs: $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS)
 
 fuzz-programs: $(FUZZ_PROGRAMS)
 
-tools: $(BUILD)/tests/bench-crc $(BUILD)/tests/proxy
+tools: $(BENCH_PROGRAMS) $(BUILD)/tests/bench-nagle.so $(BUILD)/tests/proxy
 	@:
 
 # A unit test runs when it or the library changed.
@@ -330,10 +342,13 @@ $(BUILD)/obj/tests/test-lib-symbols.passed: tests/test-lib-symbols.sh $(LIB)
 	$(Q)CC='$(CC)' $< $(LIB) > /dev/null
 	$(Q)touch $@
 
-build/guest/initramfs.cpio.gz: tests/guest/mkinitramfs tests/guest/init.c
+build/guest/initramfs.cpio.gz: tests/guest/init.c
+build/guest/load.cpio.gz: tests/guest/load.c
+build/guest/%.cpio.gz: tests/guest/mkinitramfs tests/guest/guest.c \
+		tests/guest/guest.h
 	$(step) GEN $@
 	$(Q)mkdir -p $(@D)
-	$(Q)CC='$(CC)' $< $@
+	$(Q)CC='$(CC)' $< $(filter-out tests/guest/guest.%,$(filter %.c,$^)) $@
 
 build/guest/boot-sector build/guest/disk-reader: \
 build/guest/%: tests/guest/%.S tests/guest/print.S
@@ -346,5 +361,6 @@ FORCE:
 
 -include $(LIB_OBJECTS:.o=.d) $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.d) \
 	$(FUZZERS:%=$(BUILD)/obj/tests/fuzz-%.d) $(BUILD)/obj/tests/fuzz.d \
-	$(BUILD)/obj/tests/fuzz-replay.d $(BUILD)/obj/tests/bench/crc.d \
+	$(BUILD)/obj/tests/fuzz-replay.d \
+	$(BENCH_PROGRAMS:$(BUILD)/tests/bench-%=$(BUILD)/obj/tests/bench/%.d) \
 	$(BUILD)/obj/tests/proxy.d

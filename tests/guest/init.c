@@ -39,22 +39,18 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/io.h>
-#include <sys/klog.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/sysinfo.h>
-#include <termios.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "guest.h"
 
 #define PAGE_BYTES      4096
 #define PAGE_WORDS      (PAGE_BYTES / sizeof(uint64_t))
@@ -87,101 +83,9 @@ static struct {
 } option = {
     .mb = 16, .tick_ms = 100, .pages = 200, .verify_ms = 2000,
 };
-static int serial_fd;
-static int screen_fd;
-
 static Worker worker[WORKERS_MAX];
 static pthread_barrier_t tick_done;
 static atomic_bool bad;
-
-static void write_all(int fd, const char *at, int len)
-{
-    while (len > 0) {
-        ssize_t done = write(fd, at, len);
-
-        if (done < 0 && errno != EINTR) {
-            return;
-        }
-        if (done > 0) {
-            at += done;
-            len -= done;
-        }
-    }
-}
-
-/* One write per line, so that the lines of several workers do not mix. */
-static void say(const char *format, ...)
-{
-    char line[200];
-    va_list args;
-    int len;
-
-    va_start(args, format);
-    len = vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    if (len >= (int)sizeof(line)) {
-        len = sizeof(line) - 1;
-    }
-    write_all(serial_fd, line, len);
-    if (option.screen) {
-        write_all(screen_fd, line, len);
-    }
-}
-
-/* The first process must not exit. */
-static void give_up(const char *what)
-{
-    say("curling-guest error: %s: %s\n", what, strerror(errno));
-    for (;;) {
-        pause();
-    }
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000ULL + t.tv_nsec;
-}
-
-static void sleep_ns(uint64_t ns)
-{
-    struct timespec t = { ns / 1000000000, ns % 1000000000 };
-
-    nanosleep(&t, NULL);
-}
-
-/*
- * Sleep until *next, then move it on.  After a freeze neither a burst of
- * missed ticks nor, whatever the clock did, a long silence.
- */
-static void wait_tick(uint64_t *next, uint64_t tick_ns)
-{
-    uint64_t now = now_ns();
-
-    if (*next > now) {
-        sleep_ns(*next - now < tick_ns ? *next - now : tick_ns);
-    } else if (now - *next > tick_ns) {
-        *next = now;
-    }
-    *next += tick_ns;
-    if (*next > now + 2 * tick_ns) {
-        *next = now + 2 * tick_ns;
-    }
-}
-
-static int open_serial(const char *path)
-{
-    struct termios mode;
-    int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
-
-    if (fd >= 0 && tcgetattr(fd, &mode) == 0) {
-        cfmakeraw(&mode);
-        tcsetattr(fd, TCSANOW, &mode);
-    }
-    return fd;
-}
 
 /* What the pages hold */
 
@@ -267,12 +171,13 @@ static void verify(Worker *w, uint64_t page, uint64_t written)
     }
     atomic_store(&bad, true);
     if (w->bad_lines++ < BAD_LINES_MAX) {
-        say("BAD worker %u page %llu want %llu got %llu (%s, place %llx, "
-            "written %llu)\n", w->index, (unsigned long long)page,
-            (unsigned long long)stamp, (unsigned long long)word[WORD_STAMP],
-            what_is_wrong(word, place, stamp),
-            (unsigned long long)word[WORD_PLACE],
-            (unsigned long long)written);
+        guest_say("BAD worker %u page %llu want %llu got %llu (%s, place %llx, "
+                  "written %llu)\n", w->index, (unsigned long long)page,
+                  (unsigned long long)stamp,
+                  (unsigned long long)word[WORD_STAMP],
+                  what_is_wrong(word, place, stamp),
+                  (unsigned long long)word[WORD_PLACE],
+                  (unsigned long long)written);
     }
 }
 
@@ -290,7 +195,7 @@ static void act_at(uint64_t count)
         int fd = open("/sys/power/state", O_WRONLY);
 
         if (fd < 0 || write(fd, "mem", 3) != 3) {
-            give_up("/sys/power/state");
+            guest_give_up("/sys/power/state");
         }
         close(fd);
     }
@@ -313,13 +218,13 @@ static void *work(void *opaque)
     }
     pthread_barrier_wait(&tick_done);
     if (w->index == 0) {
-        say("curling-guest ready ws=%uMiB workers=%u tick=%ums\n",
-            option.mb, option.workers, option.tick_ms);
+        guest_say("curling-guest ready ws=%uMiB workers=%u tick=%ums\n",
+                  option.mb, option.workers, option.tick_ms);
     }
 
-    next = now_ns();
+    next = guest_now_ns();
     for (;;) {
-        wait_tick(&next, tick_ns);
+        guest_wait_tick(&next, tick_ns);
         for (uint64_t i = 1; i <= recent && i <= written; i++) {
             verify(w, (written - i) % w->pages, written);
         }
@@ -337,8 +242,8 @@ static void *work(void *opaque)
         count++;
         pthread_barrier_wait(&tick_done);
         if (w->index == 0) {
-            say("count %llu %s\n", (unsigned long long)count,
-                atomic_load(&bad) ? "BAD" : "ok");
+            guest_say("count %llu %s\n", (unsigned long long)count,
+                      atomic_load(&bad) ? "BAD" : "ok");
             act_at(count);
         }
     }
@@ -347,12 +252,12 @@ static void *work(void *opaque)
 
 static void *beat(void *opaque)
 {
-    int fd = open_serial("/dev/ttyS1");
-    uint64_t next = now_ns();
+    int fd = guest_open_serial("/dev/ttyS1");
+    uint64_t next = guest_now_ns();
 
     (void)opaque;
     while (fd >= 0) {
-        wait_tick(&next, BEAT_NS);
+        guest_wait_tick(&next, BEAT_NS);
         if (write(fd, ".", 1) < 0 && errno != EINTR) {
             close(fd);                  /* no such port */
             fd = -1;
@@ -364,24 +269,22 @@ static void *beat(void *opaque)
 /* CLOCK_MONOTONIC: nobody corrects it here. */
 static void *tell_time(void *opaque)
 {
-    int fd = open_serial("/dev/ttyS1");
+    int fd = guest_open_serial("/dev/ttyS1");
     char line[24];
 
     (void)opaque;
     for (;;) {
-        sleep_ns(CLOCK_NS);
-        snprintf(line, sizeof(line), "%llu\n", (unsigned long long)now_ns());
-        write_all(fd, line, strlen(line));
+        guest_sleep_ns(CLOCK_NS);
+        snprintf(line, sizeof(line), "%llu\n",
+                 (unsigned long long)guest_now_ns());
+        guest_write(fd, line, strlen(line));
     }
     return NULL;
 }
 
 static void read_options(void)
 {
-    static const struct {
-        const char *name;
-        unsigned *value;
-    } known[] = {
+    static const GuestOption known[] = {
         { "curling.mb=", &option.mb },
         { "curling.tick=", &option.tick_ms },
         { "curling.pages=", &option.pages },
@@ -394,23 +297,8 @@ static void read_options(void)
         { "curling.panic=", &option.panic_at },
         { "curling.sleep=", &option.sleep_at },
     };
-    char line[4096];
-    char *save, *token;
-    int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
-    ssize_t len = read(fd, line, sizeof(line) - 1);
 
-    close(fd);
-    line[len > 0 ? len : 0] = '\0';
-    for (token = strtok_r(line, " \n", &save); token;
-         token = strtok_r(NULL, " \n", &save)) {
-        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-            size_t name_len = strlen(known[i].name);
-
-            if (strncmp(token, known[i].name, name_len) == 0) {
-                *known[i].value = strtoul(token + name_len, NULL, 10);
-            }
-        }
-    }
+    guest_read_options(known, sizeof(known) / sizeof(known[0]));
     if (option.workers == 0) {
         option.workers = get_nprocs();
     }
@@ -438,12 +326,12 @@ static void map_working_set(void)
     if (sysinfo(&info) == 0 &&
         (uint64_t)info.freeram * info.mem_unit < bytes + (8 << 20)) {
         errno = ENOMEM;
-        give_up("curling.mb is more than this guest has");
+        guest_give_up("curling.mb is more than this guest has");
     }
     set = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (set == MAP_FAILED) {
-        give_up("mmap");
+        guest_give_up("mmap");
     }
     for (unsigned i = 0; i < option.workers; i++) {
         Worker *w = &worker[i];
@@ -458,39 +346,23 @@ static void map_working_set(void)
     }
 }
 
-static void start(void *(*run)(void *), void *opaque)
-{
-    pthread_t thread;
-
-    errno = pthread_create(&thread, NULL, run, opaque);
-    if (errno) {
-        give_up("pthread_create");
-    }
-}
-
 int main(void)
 {
-    mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
-    mount("proc", "/proc", "proc", 0, NULL);
-    mount("sysfs", "/sys", "sysfs", 0, NULL);
-    serial_fd = open_serial("/dev/ttyS0");
-    if (serial_fd < 0) {
-        serial_fd = STDOUT_FILENO;
-    }
-    klogctl(8, NULL, 1);        /* the kernel's words would cut our lines */
-
+    guest_begin();
     read_options();
-    screen_fd = open("/dev/tty0", O_WRONLY | O_NOCTTY);
+    if (option.screen) {
+        guest_say_on_screen();
+    }
     map_working_set();
     pthread_barrier_init(&tick_done, NULL, option.workers);
     if (option.beat) {
-        start(beat, NULL);
+        guest_start(beat, NULL);
     }
     if (option.clock) {
-        start(tell_time, NULL);
+        guest_start(tell_time, NULL);
     }
     for (unsigned i = 1; i < option.workers; i++) {
-        start(work, &worker[i]);
+        guest_start(work, &worker[i]);
     }
     work(&worker[0]);
     return 0;
