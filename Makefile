@@ -161,12 +161,20 @@ endif
 	$(Q)tests/run $(TESTS)
 endif
 
-## All tests, those that sample at full length; with a QEMU under the address
-## sanitizer.  An hour and more
+# Whole sessions with both QEMUs under the address sanitizer
+SESSIONS_ASAN = test-failover-eager test-failover-rounds-full test-disks \
+	test-poweroff-and-quit test-guest-ends test-tls
+
+## All tests, those that sample at full length; sessions and the library under
+## the address sanitizer; QEMU's own tests.  Two hours
 check-long:
+	$(Q)scripts/install-deps
 	+$(Q)$(MAKE) all tools
 	+$(Q)$(MAKE) qemu-asan
-	$(Q)LONG=1 tests/run $(TESTS)
+	$(Q)STRICT=1 LONG=1 tests/run $(TESTS)
+	$(Q)QEMU=$(CURDIR)/build/asan/bin/qemu-system-x86_64 tests/run $(SESSIONS_ASAN)
+	+$(Q)$(MAKE) check-asan
+	+$(Q)LONG=1 $(MAKE) check-qemu
 
 check-asan:
 	$(Q)scripts/install-deps

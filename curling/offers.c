@@ -139,12 +139,10 @@ int curling_offers_greet(CurlingOffers *offers, CurlingChannel *channel,
     session.tick = check_deadline;
     session.opaque = &deadline_ns;
     if (!begin_greeting(offers, offer)) {
-        ret = curling_error_set(err, -EBUSY, "too many connections at once; "
-                                "try again later");
-        curling_reject_send(&session, CURLING_REJECT_BUSY, err->text, NULL);
+        /* Not a word: that may mean to wait for him. */
         curling_session_destroy(&session);
         curling_offer_free(offer);
-        return ret;
+        return curling_error_set(err, -EBUSY, "too many connections at once");
     }
     ret = curling_hello_recv(&session, &offer->hello, err);
     if (ret == -EPROTO) {

@@ -219,8 +219,21 @@ int curling_ram_put_device(CurlingRound *round, const void *data,
     return 0;
 }
 
+static uint64_t all_pages(const CurlingRamLayout *layout)
+{
+    uint64_t pages = 0;
+
+    for (uint32_t i = 0; i < layout->n_blocks; i++) {
+        pages += layout->blocks[i].pages;
+    }
+    return pages;
+}
+
+/* @pages_left: what one payload may have; records of zeroes cost it nothing,
+ * but whoever applies them looks at each page. */
 static int validate_pages(const CurlingRamLayout *layout,
-                          const Record *record, CurlingError *err)
+                          const Record *record, uint64_t *pages_left,
+                          CurlingError *err)
 {
     if (record->block >= layout->n_blocks) {
         return curling_error_set(err, -EPROTO,
@@ -237,6 +250,15 @@ static int validate_pages(const CurlingRamLayout *layout,
                                  record->count, record->first,
                                  layout->blocks[record->block].pages);
     }
+    if (record->count > *pages_left) {
+        return curling_error_set(err, -EPROTO,
+                                 "more pages in one payload than RAM has: got "
+                                 "%" PRIu32 " and %" PRIu64 " before, expected "
+                                 "at most %" PRIu64, record->count,
+                                 all_pages(layout) - *pages_left,
+                                 all_pages(layout));
+    }
+    *pages_left -= record->count;
     return 0;
 }
 
@@ -284,7 +306,8 @@ static uint64_t content_bytes(const CurlingRamLayout *layout,
 
 static int validate_record(const CurlingRamLayout *layout,
                            const Record *record, size_t left,
-                           uint64_t *device_bytes, CurlingError *err)
+                           uint64_t *pages_left, uint64_t *device_bytes,
+                           CurlingError *err)
 {
     uint64_t needed = content_bytes(layout, record);
     int ret;
@@ -297,7 +320,7 @@ static int validate_record(const CurlingRamLayout *layout,
     switch (record->type) {
     case CURLING_RECORD_PAGES:
     case CURLING_RECORD_ZERO:
-        ret = validate_pages(layout, record, err);
+        ret = validate_pages(layout, record, pages_left, err);
         break;
     case CURLING_RECORD_DEVICE:
         ret = validate_device(layout, record, device_bytes, err);
@@ -321,6 +344,7 @@ int curling_ram_validate(const CurlingRamLayout *layout,
                          const uint8_t *payload, size_t len_bytes,
                          uint64_t *device_bytes, CurlingError *err)
 {
+    uint64_t pages_left = all_pages(layout);
     uint64_t device = *device_bytes;
 
     while (len_bytes) {
@@ -336,7 +360,8 @@ int curling_ram_validate(const CurlingRamLayout *layout,
         record = get_record(payload);
         payload += CURLING_RECORD_BYTES;
         len_bytes -= CURLING_RECORD_BYTES;
-        ret = validate_record(layout, &record, len_bytes, &device, err);
+        ret = validate_record(layout, &record, len_bytes, &pages_left,
+                              &device, err);
         if (ret) {
             return ret;
         }

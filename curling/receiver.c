@@ -61,6 +61,7 @@ struct CurlingReceiver {
     End end;                    /* what came on this connection */
     bool confirmed;             /* it said more than HELLO */
     uint64_t silent_bytes;      /* heard on it when it fell silent */
+    int64_t idle_ns;            /* when it began to hold nothing; 0: it does */
     int64_t wait_ns;            /* when to bring up @wait_event; 0: never */
     CurlingEvent wait_event;
     CurlingError wait_reason;
@@ -363,6 +364,7 @@ static int begin_round(CurlingReceiver *r, const CurlingHeader *header,
         curling_applier_stream_begin(r->applier);
     }
     if (ret == 0) {
+        r->idle_ns = 0;
         note_step(r, CURLING_STEP_BEGUN, header->round);
     }
     return ret;
@@ -540,6 +542,24 @@ static bool is_sender_back(CurlingReceiver *r)
 }
 
 /*
+ * Who was let in first and begins no round has nothing to lose.  He may be
+ * waiting, so he stays until another one comes.
+ */
+static bool is_idler_in_the_way(CurlingReceiver *r)
+{
+    bool wanted;
+
+    if (!r->idle_ns ||
+        curling_clock_ns() - r->idle_ns < CURLING_HANDSHAKE_MS * NS_PER_MS) {
+        return false;
+    }
+    pthread_mutex_lock(&r->lock);
+    wanted = r->offers.ready;
+    pthread_mutex_unlock(&r->lock);
+    return wanted;
+}
+
+/*
  * Silence ends the connection where policy says so.  Where it says wait, the
  * connection is kept: who is heard again goes on as if nothing was.
  */
@@ -618,6 +638,11 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
     leave = r->operator_asked || r->quit;
     yanked = r->yanked;
     pthread_mutex_unlock(&r->lock);
+    if (is_idler_in_the_way(r)) {
+        return curling_error_set(err, -ECONNABORTED, "it began no round for "
+                                 "%d ms, and another sender is here",
+                                 CURLING_HANDSHAKE_MS);
+    }
     if (is_sender_back(r)) {
         return curling_error_set(err, -ECONNABORTED,
                                  "the sender came back on a new connection");
@@ -662,6 +687,7 @@ static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
     r->end = END_NONE;
     r->confirmed = false;
     r->silent_bytes = 0;
+    r->idle_ns = welcome.held == CURLING_ROUND_NONE ? curling_clock_ns() : 0;
     curling_offer_session(offer, &r->session, r->generation,
                           peer_timeout_ms(r));
     r->session.tick = tick;

@@ -31,7 +31,21 @@ use_devices() {
         -drive "$disk,id=ahci-cd" -device "ide-cd,drive=ahci-cd,bus=ahci.0"
         -device virtio-serial-pci -chardev "ringbuf,id=port"
         -device "virtserialport,chardev=port,name=port"
-        -device pvpanic -device pvpanic-pci -device vmcoreinfo)
+        -device pvpanic -device pvpanic-pci -device vmcoreinfo
+        -device virtio-gpu-pci -device virtio-keyboard-pci
+        -device usb-ehci -device "piix3-usb-uhci,id=uhci"
+        -device "usb-hub,bus=uhci.0" -device "usb-ccid,bus=uhci.0"
+        -audiodev "none,id=sound" -device AC97,audiodev=sound
+        -device intel-hda -device hda-duplex,audiodev=sound
+        -drive "$disk,id=lsi" -device "lsi53c895a,id=lsi"
+        -device "scsi-hd,drive=lsi,bus=lsi.0"
+        -drive "$disk,id=sas" -device "megasas,id=sas"
+        -device "scsi-hd,drive=sas,bus=sas.0"
+        -drive "$disk,id=stick" -device "usb-storage,drive=stick,bus=uhci.0"
+        -netdev "user,id=net2" -device "e1000,netdev=net2"
+        -netdev "user,id=net3" -device "rtl8139,netdev=net3"
+        -device "pci-serial,chardev=port2" -chardev "ringbuf,id=port2"
+        -device i6300esb)
     if [ "$1" = q35 ]; then
         devices+=(-device "pcie-root-port,id=root"
                   -device "virtio-rng-pci,bus=root")

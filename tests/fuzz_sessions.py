@@ -500,6 +500,15 @@ def odd_record(rng, session):
         odd(rng, 64)) + rng.randbytes(rng.choice((0, 1, 4096, 8192))))
 
 
+@mutation(1)
+def storm_of_zeroes(rng, session):
+    """All of a block, a thousand times in one frame"""
+    block = session.recording.largest
+    size = session.recording.blocks[block]
+    put_record(rng, session, RECORD.pack(ZERO, 0, block, size, 0) *
+               rng.choice((2, 1000, PAYLOAD_MAX // RECORD.size)))
+
+
 @mutation(6)
 def payload_length(rng, session):
     frame = pick(rng, session, rng.choice((DATA, None)))

@@ -70,6 +70,27 @@ refused qcow2 $device/qcow2-device/virtio-backend "${cds[@]}" "${read_only[@]}" 
 refused raw $device/raw-device/virtio-backend "${raw[@]}" -snapshot
 refused pflash0 /machine/system.flash0 "${flash[@]}"
 
+# --- A flash that firmware writes to, and a takeover with it
+# Its device asks to be told when the guest goes on, at each load once more.
+
+for apply in lazy eager; do
+    start_receiver receiver "${flash[@]}"
+    monitor receiver curling-set "{\"apply\": \"$apply\"}" > /dev/null
+    start_vm sender "${flash[@]}"
+    monitor sender curling-set '{"disks": "unsafe-ahead"}' > /dev/null
+    wait_count sender 2
+    protect sender receiver
+    assert_counting sender
+    kill_vm sender
+    wait_state receiver active
+    assert_counting receiver
+    monitor receiver stop > /dev/null
+    monitor receiver cont > /dev/null
+    assert_counting receiver
+    assert_no_bad receiver
+    kill_vm receiver
+done
+
 # --- Not refused: what the guest cannot write to
 
 flash=("${flash[0]}" "${flash[1]},readonly=on")

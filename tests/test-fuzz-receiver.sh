@@ -89,14 +89,10 @@ print_seed
 record
 if [ -n "${LONG-}" ]; then
     sessions=${SESSIONS:-60000}
-    if [ -x "$top/build/asan/bin/qemu-system-x86_64" ]; then
-        QEMU=$top/build/asan/bin/qemu-system-x86_64
-        growth_mb=512           # what was freed is kept for a while
-        export ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=8
-    else
-        echo "no build/asan/bin/qemu-system-x86_64 (make qemu-asan):" \
-             "without the address sanitizer"
-    fi
+    QEMU=$top/build/asan/bin/qemu-system-x86_64
+    [ -x "$QEMU" ] || skip "needs a QEMU of 'make qemu-asan'"
+    growth_mb=512               # what was freed is kept for a while
+    export ASAN_OPTIONS=detect_leaks=1:quarantine_size_mb=8
 fi
 for ((end = first + sessions; first < end; first += chunk)); do
     fuzz "$first" "$((end - first < chunk ? end - first : chunk))"

@@ -3,7 +3,7 @@
 # private or shared, or reaches beyond the hole below 4 GiB.
 # Invariant: all RAM is the same at both sides, and the guest goes on with it.
 # One file that both sides share would be written to by the receiver while the
-# guest runs in it: that is refused.
+# guest runs in it: that is refused, and so is RAM that is read-only.
 # LONG=1: all RAM is compared there as well.
 # timeout: 300
 # long-timeout: 900
@@ -50,10 +50,12 @@ backend memfd,share=off memfd,share=on
 backend "file,share=on,mem-path=$T/ram1" "file,share=on,mem-path=$T/ram2"
 backend "file,share=off,mem-path=$T/ram1" ram
 
-
 echo "more than 4 GiB, the guest's pages above the hole"
 sender_memory=() receiver_memory=() RAM_MB=4608
 try pc
+above=$(sed -n 's/^curling-guest ready .* at=\([0-9]*\)MiB.*/\1/p' \
+    "$T/sender.serial")
+[ "$above" -ge 4096 ] || fail "the guest's pages are at $above MiB"
 [ -z "${LONG-}" ] || try q35
 
 # The lock that a process has on its RAM goes with it.
@@ -78,3 +80,18 @@ grep -q "is shared with another QEMU" "$T/refused.err" ||
     fail "a receiver in the sender's memory says: $(< "$T/refused.err")"
 assert_counting sender
 assert_no_bad sender
+kill_vm sender
+
+echo "read-only"
+truncate -s 64M "$T/nvdimm"
+MACHINE=pc,nvdimm=on RAM_MB=128,slots=1,maxmem=1G
+nvdimm=(-object "memory-backend-file,id=nv,readonly=on,share=on,size=64M,\
+mem-path=$T/nvdimm" -device "nvdimm,memdev=nv,unarmed=on")
+start_vm sender "${nvdimm[@]}"
+refuses sender migrate '{"uri": "curling:tcp:127.0.0.1:1"}' \
+    "RAM block nv is read-only"
+start readonly "$QEMU" -nodefaults -display none -machine "$MACHINE" \
+    -m "$RAM_MB" "${nvdimm[@]}" -incoming "$(receiver_uri readonly)"
+wait_exit readonly 1
+grep -q "RAM block nv is read-only" "$T/readonly.err" ||
+    fail "a receiver with read-only RAM says: $(< "$T/readonly.err")"

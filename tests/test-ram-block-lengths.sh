@@ -4,7 +4,8 @@
 # do when firmware sets a machine up.
 # Invariant: the receiver's block takes that length, before the first round,
 # and the RAM of both is the same; with another length the same receiver serves
-# the next session.  What grows in a session has all of RAM sent once more.
+# the next session.  What grows in a session has all of RAM sent once more, but
+# not before the receiver knows that what it holds is over.
 # timeout: 180
 source "$(dirname "$0")/functions.sh"
 # shellcheck source=tests/ram.sh
@@ -102,3 +103,26 @@ kill_vm sender
 wait_state receiver active
 assert_counting receiver
 assert_no_bad receiver
+kill_vm receiver
+
+# --- It grows while the receiver cannot be reached, and takes over
+# The old session is not left before the receiver has heard of it: only so the
+# sender is told that its guest runs there.
+start_vm sender -S "${tables[@]}"
+start_receiver receiver "${tables[@]}"
+monitor receiver curling-set \
+    '{"on-silence": "takeover", "peer-timeout-ms": 500}' > /dev/null
+monitor sender curling-set \
+    '{"reconnect-ms": 50, "peer-timeout-ms": 500}' > /dev/null
+start_proxy link "$(receiver_addr receiver)"
+protect sender receiver "${proxy_addr[link]}"
+before=$(tables sender)
+proxy link now:stall > /dev/null
+monitor sender cont > /dev/null
+wait_state receiver active
+wait_count sender 2
+[ "$(tables sender)" != "$before" ] || fail "nothing has grown"
+proxy link now:resume > /dev/null
+wait_state sender fenced
+[ "$(monitor sender query-status --get status)" = paused ] ||
+    fail "two guests run"

@@ -756,7 +756,9 @@ static void test_validate_at_the_edges(void **state)
     assert_int_equal(curling_ram_validate(&f->to.layout, payload, 0,
                                           &device_bytes, NULL), 0);
     len += craft(payload + len, CURLING_RECORD_ZERO, 0, 0, 300, 0);
-    len += craft(payload + len, CURLING_RECORD_ZERO, 0, 0, 1, 299);
+    assert_int_equal(curling_ram_validate(&f->to.layout, payload, len,
+                                          &device_bytes, NULL), 0);
+    len = craft(payload, CURLING_RECORD_ZERO, 0, 0, 1, 299);
     len += craft(payload + len, CURLING_RECORD_ZERO, 0, 2, 77, 0);
     len += craft(payload + len, CURLING_RECORD_PAGES, 0, 1, 1, 0) + 4096;
     len += craft(payload + len, CURLING_RECORD_PAGES, 0, 0, 2, 298) + 8192;
@@ -769,6 +771,27 @@ static void test_validate_at_the_edges(void **state)
                                           &device_bytes, NULL), 0);
     assert_true(device_bytes == DEVICE_MAX);
     free(payload);
+}
+
+/* A few octets may not keep a receiver busy with all of RAM again and again. */
+static void test_validate_more_pages_than_ram(void **state)
+{
+    Fixture *f = *state;
+    uint8_t payload[64 * CURLING_RECORD_BYTES];
+    uint64_t device_bytes = 0;
+    CurlingError err;
+    size_t len = 0;
+
+    for (uint32_t i = 0; i < f->to.layout.n_blocks; i++) {
+        len += craft(payload + len, CURLING_RECORD_ZERO, 0, i,
+                     (uint32_t)f->to.layout.blocks[i].pages, 0);
+    }
+    assert_int_equal(curling_ram_validate(&f->to.layout, payload, len,
+                                          &device_bytes, &err), 0);
+    len += craft(payload + len, CURLING_RECORD_ZERO, 0, 0, 1, 0);
+    assert_int_equal(curling_ram_validate(&f->to.layout, payload, len,
+                                          &device_bytes, &err), -EPROTO);
+    assert_message(&err, "more pages in one payload than RAM has");
 }
 
 /* A machine without RAM, a block without pages: nothing fits */
@@ -1024,6 +1047,7 @@ int main(void)
         RAM_TEST(test_put_reaches_the_limit),
         RAM_TEST(test_validate_refuses),
         RAM_TEST(test_validate_at_the_edges),
+        RAM_TEST(test_validate_more_pages_than_ram),
         cmocka_unit_test(test_validate_against_empty_layouts),
         RAM_TEST(test_every_prefix_of_a_payload),
         RAM_TEST(test_every_bit_flip_of_records),

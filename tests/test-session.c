@@ -428,6 +428,32 @@ static void assert_receiver_said(Standby *standby, const char *text)
     assert_non_null(strstr(info.last_error.text, text));
 }
 
+/* Who was let in and only beats does not keep others out for ever. */
+static void test_idler_gives_way(void **state)
+{
+    CurlingSender *other = sender_new(2);
+    int64_t begin_ns = curling_clock_ns();
+    CurlingError err;
+    uint64_t held;
+    Pair pair;
+    int ret;
+
+    (void)state;
+    pair_init(&pair, 1);
+    do {
+        ret = connect_pair(other, pair.standby, &held, &err);
+        assert_true(ret == 0 || ret == -EBUSY);
+        usleep(20000);
+    } while (ret == -EBUSY);
+    assert_true(curling_clock_ns() - begin_ns >=
+                (CURLING_HANDSHAKE_MS - 100) * 1000000LL);
+    assert_receiver_said(pair.standby, "it began no round for");
+    curling_sender_free(pair.sender);
+    pair.sender = other;
+    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
+    pair_free(&pair);
+}
+
 /* Another session than the one whose round is held is refused. */
 static void test_other_session_refused(void **state)
 {
@@ -670,6 +696,7 @@ int main(void)
         cmocka_unit_test(test_round_that_cannot_be_loaded),
         cmocka_unit_test(test_rounds_then_stop),
         cmocka_unit_test(test_session_resumes),
+        cmocka_unit_test(test_idler_gives_way),
         cmocka_unit_test(test_other_session_refused),
         cmocka_unit_test(test_superseded),
         cmocka_unit_test(test_wrong_machine_refused),

@@ -10,13 +10,16 @@ source "$(dirname "$0")/ram.sh"
 
 storage_daemon=$build/bin/qemu-storage-daemon
 
-# serve NAME READ_ONLY: another process serves $T/disk to NAME
+# serve NAME READ_ONLY: another process serves $T/disk to NAME, slowly: there
+# is hardly a pause without a read under way
 serve() {
-    local writable=on
+    local writable=on disk=driver=throttle,node-name=disk,throttle-group=slow
 
     [ "$2" = off ] || writable=off
+    disk+=,read-only=$2,file.driver=file,file.filename=$T/disk
     start "$1" "$storage_daemon" \
-        --blockdev "driver=file,node-name=disk,filename=$T/disk,read-only=$2" \
+        --object throttle-group,id=slow,limits.iops-total=200 \
+        --blockdev "$disk" \
         --export "type=vhost-user-blk,id=export,node-name=disk,\
 writable=$writable,addr.type=unix,addr.path=$T/$1.socket"
     poll 10 test -S "$T/$1.socket"

@@ -201,6 +201,20 @@ static void act_at(uint64_t count)
     }
 }
 
+/* Where in RAM a page is. */
+static uint64_t physical(const void *page)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    uint64_t entry = 0;
+
+    if (pread(fd, &entry, sizeof(entry), (uintptr_t)page / PAGE_BYTES *
+              sizeof(entry)) != sizeof(entry)) {
+        entry = 0;
+    }
+    close(fd);
+    return (entry & ((1ULL << 55) - 1)) * PAGE_BYTES;
+}
+
 static void *work(void *opaque)
 {
     Worker *w = opaque;
@@ -218,8 +232,9 @@ static void *work(void *opaque)
     }
     pthread_barrier_wait(&tick_done);
     if (w->index == 0) {
-        guest_say("curling-guest ready ws=%uMiB workers=%u tick=%ums\n",
-                  option.mb, option.workers, option.tick_ms);
+        guest_say("curling-guest ready ws=%uMiB workers=%u tick=%ums "
+                  "at=%lluMiB\n", option.mb, option.workers, option.tick_ms,
+                  (unsigned long long)physical(w->part) >> 20);
     }
 
     next = guest_now_ns();
