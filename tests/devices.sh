@@ -35,8 +35,8 @@ use_devices() {
         -device virtio-gpu-pci -device virtio-keyboard-pci
         -device usb-ehci -device "piix3-usb-uhci,id=uhci"
         -device "usb-hub,bus=uhci.0" -device "usb-ccid,bus=uhci.0"
-        -audiodev "none,id=sound" -device AC97,audiodev=sound
-        -device intel-hda -device hda-duplex,audiodev=sound
+        -audiodev "none,id=sound" -device "AC97,audiodev=sound"
+        -device intel-hda -device "hda-duplex,audiodev=sound"
         -drive "$disk,id=lsi" -device "lsi53c895a,id=lsi"
         -device "scsi-hd,drive=lsi,bus=lsi.0"
         -drive "$disk,id=sas" -device "megasas,id=sas"
