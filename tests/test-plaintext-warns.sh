@@ -8,44 +8,7 @@ RAM_MB=128
 source "$(dirname "$0")/functions.sh"
 # shellcheck source=tests/tls.sh
 source "$top/tests/tls.sh"
-
-requires ip -V
-requires unshare --net ip link add type veth
-
-# A namespace lives as long as the process that holds it.
-start_namespace() {
-    start "$1" unshare --net sleep infinity
-    poll 10 has_namespace "$1" || fail "no network namespace"
-    within "$1" ip link set lo up
-}
-
-has_namespace() {
-    [ "$(readlink "/proc/${pid[$1]}/ns/net")" != \
-      "$(readlink /proc/self/ns/net)" ]
-}
-
-# within NAMESPACE CMD...
-within() {
-    local namespace=$1
-
-    shift
-    nsenter --net="/proc/${pid[$namespace]}/ns/net" -- "$@"
-}
-
-# vm_within NAMESPACE NAME ARGS...
-vm_within() {
-    local namespace=$1 qemu=$QEMU
-
-    shift
-    cat > "$T/$1.qemu" <<WRAPPER
-#!/bin/sh
-exec nsenter --net=/proc/${pid[$namespace]}/ns/net -- "$qemu" "\$@"
-WRAPPER
-    chmod +x "$T/$1.qemu"
-    QEMU=$T/$1.qemu
-    start_vm "$@"
-    QEMU=$qemu
-}
+source "$top/tests/network.sh"
 
 # warns NAME TIMES: on stderr
 warns() {
