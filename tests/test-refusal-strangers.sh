@@ -1,9 +1,9 @@
 #!/bin/bash
 # Fault: somebody else connects to a receiver, or a sender connects to somebody
 # else: plain migrations, HTTP, noise, silence, many at once.
-# Invariant: last-error says what came; the sender's guest goes on; a good
-# sender is served meanwhile and afterwards, and one that is connected notices
-# nothing.
+# Invariant: last-error says what came, and the stranger is told; the sender's
+# guest goes on; a good sender is served meanwhile and afterwards, and one that
+# is connected notices nothing.
 # timeout: 180
 source "$(dirname "$0")/functions.sh"
 
@@ -25,12 +25,19 @@ fails() {
     assert_counting sender
     wait_state sender failed
     says sender "$2"
+    [[ $(monitor sender query-migrate --get error-desc) == \
+       "curling: "*"$2"* ]] ||
+        fail "query-migrate says $(monitor sender query-migrate)"
 }
 
-# stranger TEXT < WHAT: send it to the receiver, which says that
+# stranger TEXT < WHAT: send it to the receiver, which says that, here and to
+# the stranger, and closes the connection at once
 stranger() {
     "$peer" say "$addr" /dev/stdin > "$T/said"
     says receiver "$1"
+    [[ $(< "$T/said") == "REJECT BUSY not a frame: "*"$1"* &&
+       $(tail -n 1 "$T/said") == "closed after "[0-3].* ]] ||
+        fail "the stranger was told $(< "$T/said")"
 }
 
 # strangers: come and go
@@ -68,11 +75,14 @@ wait_count sender 2
 monitor sender migrate "{\"uri\": \"$addr\"}" > /dev/null
 monitor sender poll query-migrate --until status=failed > /dev/null ||
     fail "a plain migration to a curling: receiver does not fail"
-says receiver "got magic 0x5145564d, expected 0x4355524c; this is a plain"
+says receiver "got magic 0x5145564d, expected 0x4355524c; this is a plain \
+migration, use migrate curling:... or a receiver without curling:"
 assert_counting sender
 start_vm plain -incoming tcp:127.0.0.1:0
 plain=$(monitor plain query-migrate --get socket-address.0.port)
-fails "curling:tcp:127.0.0.1:$plain" "is the receiver a QEMU with -incoming"
+fails "curling:tcp:127.0.0.1:$plain" "got no answer to HELLO but the end of \
+the connection; is the receiver a QEMU with -incoming curling:..., and does it \
+want TLS (tls-creds)?"
 wait_exit plain 1
 
 # Servers of something else, and one of nothing
