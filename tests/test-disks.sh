@@ -3,7 +3,8 @@
 # else may have them locked.
 # Invariant: such a disk is refused by name, whatever it is made of, unless
 # disks=unsafe-ahead was said, which warns; a receiver stands by without a lock,
-# and starts the guest only once it has all of them.
+# and starts the guest only once it has all of them; where the guest is to stay
+# paused (-S), cont takes the locks.
 # timeout: 180
 source "$(dirname "$0")/functions.sh"
 
@@ -175,20 +176,26 @@ not_started() {
     assert_free qcow2 qcow2
 }
 
+# lock_raw, unlock_raw: somebody else has that image, and has it no longer
+mkfifo "$T/input"
+exec {input}<> "$T/input"
+lock_raw() {
+    # shellcheck disable=SC2016
+    start locker bash -c 'exec "$0" -f raw "$1" < "$2"' \
+          "$io" "$T/raw" "$T/input"
+    echo "read 0 512" >&"$input"
+    poll 10 grep -qs "read 512/512" "$T/locker.out" || fail "nobody locked it"
+}
+
+unlock_raw() { kill_process locker TERM; }
+
 monitor receiver curling-set '{"on-disconnect": "wait"}' > /dev/null
 kill_vm sender
 wait_state receiver suspect
 assert_free raw raw
-mkfifo "$T/input"
-exec {input}<> "$T/input"
-# shellcheck disable=SC2016
-start locker bash -c 'exec "$0" -f raw "$1" < "$2"' \
-      "$io" "$T/raw" "$T/input"
-echo "read 0 512" >&"$input"
-poll 10 grep -qs "read 512/512" "$T/locker.out" || fail "nobody locked it"
+lock_raw
 not_started
-kill_process locker TERM
-exec {input}>&-
+unlock_raw
 
 # It can be tried again; then the images are the receiver's.
 monitor receiver curling-failover > /dev/null
@@ -205,6 +212,27 @@ kill_vm receiver
 wait_state second active
 assert_locked raw raw
 assert_counting second
-for name in sender receiver second; do
+
+# A guest that is to stay paused needs no lock, until cont.
+start_receiver third -S "${qcow2[@]}" "${raw[@]}"
+unsafe second
+protect second third
+kill_vm second
+wait_state third active
+[ "$(monitor third query-status --get status)" = paused ] ||
+    fail "-S at the receiver does not pause the guest"
+assert_free raw raw
+assert_free qcow2 qcow2
+lock_raw
+refuses third cont '{}' " lock"
+[ "$(monitor third query-status --get status)" = paused ] ||
+    fail "a cont that failed leaves another run state"
+assert_silent third
+unlock_raw
+monitor third cont > /dev/null
+assert_locked raw raw
+assert_locked qcow2 qcow2
+assert_counting third
+for name in sender receiver second third; do
     assert_no_bad "$name"
 done
