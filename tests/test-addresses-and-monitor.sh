@@ -73,6 +73,7 @@ hears -chardev "$socket,mux=on" -mon chardev=input -device virtio-serial-pci \
 hears -serial null -chardev "file,id=input,path=$T/out,input-path=/dev/null" \
       -device virtio-serial-pci -device virtconsole,chardev=input
 start_vm receiver -incoming defer -chardev ringbuf,id=port -serial null \
+    -parallel "unix:$T/printer,server=on,wait=off" \
     -device virtio-serial-pci -device virtserialport,chardev=port
 monitor receiver curling-set '{"apply": "eager"}' > /dev/null
 kill_vm receiver

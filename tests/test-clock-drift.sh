@@ -77,7 +77,7 @@ drift
 rounds=$(($(monitor sender query-curling --get rounds-committed) - rounds))
 echo "$without ppm without rounds, $ppm with $((rounds / seconds)) a second;" \
      "pauses: $(monitor sender query-curling --get pause-us) us"
-[ $((rounds / seconds)) -ge 10 ] || fail "too few rounds to say anything"
+[ $((rounds / seconds)) -ge 40 ] || fail "too few rounds to say anything"
 ppm=$((ppm - without))
 [ "${ppm#-}" -le "$limit_ppm" ] ||
     fail "rounds change the guest's clock by $ppm ppm"
