@@ -578,18 +578,33 @@ int curling_sender_wait_received(CurlingSender *s, uint64_t number,
     return ret < 0 ? explain(s, ret, err) : 0;
 }
 
+static bool is_over_locked(const CurlingSender *s)
+{
+    return s->cancelled || (s->connected && s->lost);
+}
+
+int curling_sender_check(CurlingSender *s, CurlingError *err)
+{
+    bool over;
+
+    pthread_mutex_lock(&s->lock);
+    over = is_over_locked(s);
+    pthread_mutex_unlock(&s->lock);
+    return over ? explain(s, -EPIPE, err) : 0;
+}
+
 int curling_sender_sleep(CurlingSender *s, int64_t deadline_ns,
                          CurlingError *err)
 {
     bool over;
 
     pthread_mutex_lock(&s->lock);
-    while (!s->kicked && !s->cancelled && !(s->connected && s->lost) &&
+    while (!s->kicked && !is_over_locked(s) &&
            curling_clock_ns() < deadline_ns) {
         curling_cond_wait_until(&s->cond, &s->lock, deadline_ns);
     }
     s->kicked = false;
-    over = s->cancelled || (s->connected && s->lost);
+    over = is_over_locked(s);
     pthread_mutex_unlock(&s->lock);
     return over ? explain(s, -EPIPE, err) : 0;
 }

@@ -102,6 +102,10 @@ int curling_sender_end(CurlingSender *sender, const CurlingRound *round,
 int curling_sender_wait_received(CurlingSender *sender, uint64_t number,
                                  CurlingError *err);
 
+/* Does the connection stand?  For who waits for something else.  Returns 0, or
+ * as curling_sender_wait_received(). */
+int curling_sender_check(CurlingSender *sender, CurlingError *err);
+
 /*
  * Sleep until @deadline_ns, a kick, or the end of the connection.
  * Returns 0, or as curling_sender_wait_received().

@@ -97,6 +97,19 @@ none_committed "a flush hangs"
 disk_io "resume here"
 rounds_go_on
 
+echo "the receiver dies while a flush hangs"
+disk_io "break flush_to_disk here"
+monitor sender poll query-curling --until "lag-ms>=500" > /dev/null ||
+    fail "no flush hangs"
+kill_vm receiver
+wait_state sender unprotected
+assert_counting sender
+disk_io "resume here"
+start_receiver receiver \
+    -blockdev "$raw,file.driver=file,file.filename=$T/disk" -device "$device"
+wait_state sender protected 60
+rounds_go_on
+
 echo "the sender dies while a flush hangs"
 disk_io "break flush_to_disk here"
 monitor sender poll query-curling --until "lag-ms>=500" > /dev/null ||
