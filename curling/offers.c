@@ -139,10 +139,14 @@ int curling_offers_greet(CurlingOffers *offers, CurlingChannel *channel,
     session.tick = check_deadline;
     session.opaque = &deadline_ns;
     if (!begin_greeting(offers, offer)) {
-        /* Not a word: that may mean to wait for him. */
+        /* He is not among those that are counted: no long wait for him. */
+        session.stall_ms = CURLING_CHANNEL_TICK_MS;
+        ret = curling_error_set(err, -EBUSY, "too many connections at once; "
+                                "try again later");
+        curling_reject_send(&session, CURLING_REJECT_BUSY, err->text, NULL);
         curling_session_destroy(&session);
         curling_offer_free(offer);
-        return curling_error_set(err, -EBUSY, "too many connections at once");
+        return ret;
     }
     ret = curling_hello_recv(&session, &offer->hello, err);
     if (ret == -EPROTO) {

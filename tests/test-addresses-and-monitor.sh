@@ -94,6 +94,20 @@ says sender "info curling" "role: sender"
 says sender "info migrate" "curling"
 says sender "curling_checkpoint" "round "
 
+# No part of a pause is longer than the longest pause, and none is forgotten.
+monitor sender poll query-curling --until "rounds-committed>=5" > /dev/null
+monitor sender query-curling > "$T/info"
+python3 -SE - "$T/info" <<'PYTHON' || fail "$(< "$T/info")"
+import json, sys
+pause = json.load(open(sys.argv[1]))["pause-us"]
+parts = pause["split"]
+longest = [parts[name]["max"] for name in ("stop", "dirty-sync", "ram",
+                                           "devices", "resume")]
+sys.exit(max(longest) > pause["max"] or sum(longest) + 5 < pause["max"] or
+         not all(parts[name]["p50"] for name in ("stop", "devices")))
+PYTHON
+says sender "info curling" "  dirty sync: p50"
+
 # Settings: on both roles, in both monitors, while it runs
 prompt sender "curling_set interval-ms 20" > /dev/null
 [ "$(monitor sender query-curling --get interval-ms)" = 20 ] ||

@@ -43,16 +43,17 @@ def wait_for(what, condition, timeout_s=60, pause_s=0.01):
         time.sleep(pause_s)
 
 
-class Network:
-    """Namespaces of their own: both ends in one of them, over its loopback,
-    or in two with a link of so many Mbit/s between them."""
+# Nobody outlives the benchmark.
+BOUND = ["setpriv", "--pdeathsig", "KILL", "--"]
 
-    count = 0
+
+class Network:
+    """Namespaces of their own, that go with the processes that hold them: both
+    ends in one, over its loopback, or in two with a link of so many Mbit/s
+    between them."""
 
     def __init__(self, mbit=0):
-        Network.count += 1
-        name = "bench%d.%d" % (os.getpid(), Network.count)
-        self.names = [name + "a"] + ([name + "b"] if mbit else [])
+        self.holders = []
         self.address = "10.99.0.2" if mbit else "127.0.0.1"
         try:
             self._make(mbit)
@@ -61,34 +62,45 @@ class Network:
             raise Failed("cannot make a network: %s" % error)
 
     def _make(self, mbit):
-        for name in self.names:
-            self._ip("netns", "add", name)
-            self._ip("-n", name, "link", "set", "lo", "up")
+        for end in range(2 if mbit else 1):
+            self.holders.append(subprocess.Popen(
+                [*BOUND, "unshare", "--net", "sleep", "infinity"]))
+            wait_for("a network namespace", lambda: self._is_apart(end), 10)
+            self._run(end, "ip", "link", "set", "lo", "up")
         if not mbit:
             return
-        a, b = self.names
-        self._ip("-n", a, "link", "add", "link", "type", "veth", "peer",
-                 "name", "link", "netns", b)
-        for number, name in enumerate(self.names, 1):
-            self._ip("-n", name, "addr", "add", "10.99.0.%d/24" % number,
-                     "dev", "link")
-            self._ip("-n", name, "link", "set", "link", "up")
-            subprocess.run(["tc", "-n", name, "qdisc", "add", "dev", "link",
-                            "root", "tbf", "rate", "%dmbit" % mbit,
-                            "burst", "256k", "latency", "50ms"], check=True)
+        self._run(0, "ip", "link", "add", "wire", "type", "veth", "peer",
+                  "name", "wire", "netns", str(self.holders[1].pid))
+        for end in range(2):
+            self._run(end, "ip", "addr", "add", "10.99.0.%d/24" % (end + 1),
+                      "dev", "wire")
+            self._run(end, "ip", "link", "set", "wire", "up")
+            self._run(end, "tc", "qdisc", "add", "dev", "wire", "root", "tbf",
+                      "rate", "%dmbit" % mbit, "burst", "256k",
+                      "latency", "50ms")
 
-    @staticmethod
-    def _ip(*words):
-        subprocess.run(("ip",) + words, check=True)
+    def _is_apart(self, end):
+        try:
+            return os.readlink(self._path(end)) != \
+                os.readlink("/proc/self/ns/net")
+        except OSError:
+            return False
+
+    def _path(self, end):
+        return "/proc/%d/ns/net" % self.holders[end].pid
+
+    def _run(self, end, *words):
+        subprocess.run(self.inside(end) + list(words), check=True)
 
     def remove(self):
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], check=False,
-                           stderr=subprocess.DEVNULL)
+        for holder in self.holders:
+            holder.kill()
+            holder.wait()
 
     def inside(self, end):
         """The words before a command that runs at this end (0, 1)."""
-        return ["ip", "netns", "exec", self.names[min(end, len(self.names) - 1)]]
+        return ["nsenter", "--net=" +
+                self._path(min(end, len(self.holders) - 1)), "--"]
 
 
 def bytes_sent(pid):
@@ -108,8 +120,8 @@ class Machine:
         self.recorder = None
         self.errors = os.path.join(folder, name + ".err")
         beats = self._path("beats.socket")
-        command = [*prefix, os.path.join(BUILD, "bin", "qemu-system-x86_64"),
-                   "-name", name + ",debug-threads=on", "-nodefaults",
+        command = [*BOUND, *prefix,
+                   os.path.join(BUILD, "bin", "qemu-system-x86_64"), "-name", name + ",debug-threads=on", "-nodefaults",
                    "-display", "none", "-msg", "timestamp=on",
                    "-chardev", "file,id=s0,path=" + self._path("serial"),
                    "-serial", "chardev:s0", "-chardev",
@@ -123,7 +135,7 @@ class Machine:
         self.pid = self.process.pid
         wait_for("%s to start" % name, self._has_monitor)
         self.recorder = subprocess.Popen(
-            [os.path.join(BUILD, "tests", "bench-record"), beats,
+            [*BOUND, os.path.join(BUILD, "tests", "bench-record"), beats,
              self._path("beats")])
 
     def _path(self, what):

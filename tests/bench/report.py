@@ -255,6 +255,23 @@ def table(merged, loads):
     return lines[1:]
 
 
+SPLIT = ("stop", "dirty-sync", "ram", "devices", "resume")
+
+
+def splits(merged):
+    """Where the median pause of Curling goes, as it reports itself."""
+    lines = ["", "%-21s%s" % ("Parts of a pause, us",
+                              "".join("%12s" % name for name in SPLIT))]
+    for (load, system, mbit), one in merged.items():
+        if system == "curling" and one["turns"]:
+            lines.append("%-21s%s" % (
+                load + (" %d Mbit/s" % mbit if mbit else ""),
+                "".join("%12d" % percentile([turn["split_us"][name]
+                                             for turn in one["turns"]], 50)
+                        for name in SPLIT)))
+    return lines
+
+
 def verdicts(targets):
     lines = ["", "Targets ('goal': beyond acceptance)"]
     for item in targets:
@@ -306,7 +323,8 @@ def write(results, loads, options):
     against_alone(results, merged)
     agreement(merged)
     targets = Targets(merged, loads).all()
-    text = "\n".join(table(merged, loads) + verdicts(targets)) + "\n"
+    text = "\n".join(table(merged, loads) + splits(merged) +
+                     verdicts(targets)) + "\n"
     print(text, end="")
     with open(os.path.join(options.out, "results.txt"), "w") as file:
         file.write(text)
@@ -319,6 +337,8 @@ def write(results, loads, options):
                 "failed": one["failed"],
                 **{name: summary(one[name]) for name in LISTS
                    if name not in ("windows", "timeline")},
+                "split_us": [turn["split_us"] for turn in one["turns"]
+                             if "split_us" in turn],
                 **{name: value for name, value in one.items()
                    if isinstance(value, (int, float))}}
                 for (load, system, mbit), one in merged.items()],

@@ -16,11 +16,7 @@ from machine import BUILD, Failed, Machine, Network, bytes_sent, now_ns, \
 
 MB_FREE = 160           # of the guest's RAM, for its kernel
 SETTLE_S = 1.0
-
-
-def free_port():
-    """Of loopback in a namespace that has nothing else: any will do."""
-    return 4444
+PORT = 4444             # the namespace has nothing else
 
 
 class System:
@@ -200,7 +196,7 @@ class Colo(Stops):
     def uri(self):
         if self.transport == "unix":
             return "unix:" + os.path.join(self.folder, "colo")
-        return "tcp:%s:%d" % (self.network.address, free_port())
+        return "tcp:%s:%d" % (self.network.address, PORT)
 
     def protect(self):
         on = [{"capability": "x-colo", "state": True}]
@@ -238,23 +234,22 @@ class ColoShipped(Colo):
 class Curling(System):
     name = "curling"
     receiver_starts = True
-    settings = {}
 
     def options(self, receiver):
         if receiver:
             return ["-incoming", "curling:tcp:%s:%d" % (self.network.address,
-                                                        free_port())]
+                                                        PORT)]
         return ["-trace", "curling_paused", "-trace", "curling_captured",
                 "-trace", "curling_resumed", "-trace", "curling_shipped",
                 "-trace", "curling_committed"]
 
     def protect(self):
         self.sender.run("curling-set", interval_ms=self.load.interval_ms,
-                        **self.settings)
+                        **self.load.settings)
         self.receiver.run("curling-set", close_grace_ms=0)
         began = now_ns()
         self.sender.run("migrate", uri="curling:tcp:%s:%d" % (
-            self.network.address, free_port()))
+            self.network.address, PORT))
 
         def state():
             info = self.sender.run("query-curling")
@@ -294,6 +289,8 @@ class Curling(System):
             "takeover_us": [(after[0] - self.killed_ns) / 1000]
                            if after else [],
             "memory_peak": self.info["memory-bytes"]["peak"],
+            "split_us": {name: part["p50"] for name, part in
+                         self.info["pause-us"]["split"].items()},
             "windows": [(r["paused_ns"] - self.offset_ns,
                          r["resumed_ns"] - self.offset_ns,
                          r["pause_us"]) for r in done],
