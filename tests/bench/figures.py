@@ -31,14 +31,14 @@ def within(times, begin, end):
 
 def gaps(beats, bounds):
     """How much longer than it should be is the longest gap between two beats
-    that ends after one bound and not after the next; in us, for each."""
+    that ends after one bound and not after the next; in us, for each, None
+    where there is no beat."""
     longest = []
     for begin, end in zip(bounds, bounds[1:]):
         first = bisect.bisect_right(beats, begin)
         last = bisect.bisect_right(beats, end)
         found = [beats[i] - beats[i - 1] for i in range(max(first, 1), last)]
-        if found:
-            longest.append(max(0, max(found) - BEAT_NS) / 1000)
+        longest.append(max(0, max(found) - BEAT_NS) / 1000 if found else None)
     return longest
 
 

@@ -17,7 +17,7 @@ MIB = 1 << 20
 BEAT_US = 2000
 
 LISTS = ("pauses_us", "gaps_us", "lag_us", "round_bytes", "round_pages",
-         "takeover_us", "windows", "timeline")
+         "takeover_us", "pauses_and_gaps_us", "timeline")
 SCALARS = ("beats_per_s", "work_per_s", "first_round_s", "cpu_sender_vcpu",
            "cpu_sender_rest", "cpu_receiver_vcpu", "cpu_receiver_rest",
            "rss_sender", "rss_receiver", "memory_peak")
@@ -72,10 +72,10 @@ def agreement(merged):
     nor longer by more than a beat and what the guest alone shows."""
     for (load, system, mbit), one in merged.items():
         alone = merged.get((load, "alone", 0))
-        if not one["windows"] or not alone or not alone["gaps_us"]:
+        pairs = one["pauses_and_gaps_us"]
+        if not pairs or not alone or not alone["gaps_us"]:
             continue
         jitter_us = percentile(alone["gaps_us"], 99)
-        pairs = list(zip((w[2] for w in one["windows"]), one["gaps_us"]))
         wrong = [(pause, gap) for pause, gap in pairs
                  if gap > pause + jitter_us + 200 or
                  gap < pause - BEAT_US - 200]
@@ -319,6 +319,8 @@ def charts(out, merged):
 
 def write(results, loads, options):
     """Everything into options.out; the exit status."""
+    with open(os.path.join(options.out, "raw.json"), "w") as file:
+        json.dump(results, file)
     merged = merge(results)
     against_alone(results, merged)
     agreement(merged)
@@ -336,7 +338,7 @@ def write(results, loads, options):
                 "load": load, "system": system, "mbit": mbit,
                 "failed": one["failed"],
                 **{name: summary(one[name]) for name in LISTS
-                   if name not in ("windows", "timeline")},
+                   if name not in ("pauses_and_gaps_us", "timeline")},
                 "split_us": [turn["split_us"] for turn in one["turns"]
                              if "split_us" in turn],
                 **{name: value for name, value in one.items()

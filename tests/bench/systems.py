@@ -136,7 +136,11 @@ class System:
         if "bounds_ns" not in found:
             step = max(self.load.interval_ms, 1) * 1000000
             found["bounds_ns"] = list(range(self.begin_ns, self.end_ns, step))
-        found["gaps_us"] = figures.gaps(inside, found.pop("bounds_ns"))
+        gaps = figures.gaps(inside, found.pop("bounds_ns"))
+        found["gaps_us"] = [gap for gap in gaps if gap is not None]
+        found["pauses_and_gaps_us"] = [
+            (pause, gap) for pause, gap in zip(found.get("pauses_us", []), gaps)
+            if gap is not None]
         return found
 
 
@@ -291,9 +295,6 @@ class Curling(System):
             "memory_peak": self.info["memory-bytes"]["peak"],
             "split_us": {name: part["p50"] for name, part in
                          self.info["pause-us"]["split"].items()},
-            "windows": [(r["paused_ns"] - self.offset_ns,
-                         r["resumed_ns"] - self.offset_ns,
-                         r["pause_us"]) for r in done],
         }
 
 
