@@ -61,7 +61,7 @@ struct CurlingReceiver {
     End end;                    /* what came on this connection */
     bool confirmed;             /* it said more than HELLO */
     uint64_t silent_bytes;      /* heard on it when it fell silent */
-    int64_t idle_ns;            /* when it began to hold nothing; 0: it does */
+    int64_t idle_ns;            /* no first round has begun since; 0: one has */
     int64_t wait_ns;            /* when to bring up @wait_event; 0: never */
     CurlingEvent wait_event;
     CurlingError wait_reason;

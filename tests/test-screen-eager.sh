@@ -4,6 +4,7 @@
 # Invariant: what the receiver's screen shows is what the sender's does, after
 # each round.
 source "$(dirname "$0")/functions.sh"
+source "$(dirname "$0")/ram.sh"
 
 # screen NAME: into $T/NAME.ppm
 screen() {
@@ -21,8 +22,7 @@ for i in 1 2 3; do
     assert_counting sender 5
     monitor sender stop > /dev/null
     round=$(monitor sender curling-checkpoint --get round)
-    monitor receiver poll query-curling --until "last-round.number>=$round" \
-        > /dev/null
+    wait_applied receiver "$round"
     [ ! -e "$T/sender.ppm" ] || mv "$T/sender.ppm" "$T/before.ppm"
     screen sender
     screen receiver

@@ -6,6 +6,7 @@
 # state that is loaded after each round, and at the next takeover.
 source "$(dirname "$0")/functions.sh"
 source "$(dirname "$0")/devices.sh"
+source "$(dirname "$0")/ram.sh"
 
 requires swtpm --version
 
@@ -33,8 +34,7 @@ take_over() {
     # It stays paused, so that its devices can be saved.
     monitor "$1" stop > /dev/null
     round=$(monitor "$1" curling-checkpoint --get round)
-    monitor "$2" poll query-curling --until "last-round.number>=$round" \
-        > /dev/null
+    wait_applied "$2" "$round"
     save_devices "$1" "$T/saved"
     grep -qa tpm-emulator "$T/saved" || fail "no TPM is saved"
     kill_vm "$1"

@@ -14,7 +14,6 @@ import figures
 from machine import BUILD, Failed, Machine, Network, bytes_sent, now_ns, \
     wait_for
 
-MB_FREE = 160           # of the guest's RAM, for its kernel
 SETTLE_S = 1.0
 PORT = 4444             # the namespace has nothing else
 
