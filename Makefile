@@ -18,7 +18,9 @@ LIB_SOURCES = \
 	apply.c \
 	channel.c \
 	cond.c \
+	copies.c \
 	crc32c.c \
+	delta.c \
 	describe.c \
 	error.c \
 	failover.c \
@@ -26,6 +28,7 @@ LIB_SOURCES = \
 	hello.c \
 	intake.c \
 	offers.c \
+	pack.c \
 	ram.c \
 	receiver.c \
 	round.c \

@@ -14,18 +14,21 @@
 #include "apply.h"
 #include "channel.h"
 #include "cond.h"
+#include "delta.h"
 
 /* Device state of one round. */
 typedef struct Device {
     uint8_t *data;
     size_t len_bytes;
     size_t room_bytes;
-    bool short_of_memory;       /* something of it is missing */
+    bool incomplete;            /* something of it is missing, for @why */
+    CurlingError why;
 } Device;
 
 struct CurlingApplier {
     /* constant after init */
     const CurlingRamLayout *layout;
+    CurlingUnpacker *unpacker;  /* used as @device is */
     CurlingApplierOps ops;
     pthread_t thread;
 
@@ -45,22 +48,38 @@ struct CurlingApplier {
     bool quit;
 };
 
-static void device_append(Device *device, const uint8_t *data,
-                          size_t len_bytes)
+/* Something is missing: the first reason counts. */
+static void device_spoil(Device *device, const CurlingError *why)
 {
+    if (!device->incomplete) {
+        device->incomplete = true;
+        device->why = *why;
+    }
+}
+
+/* Where the next @len_bytes go; NULL without memory. */
+static uint8_t *device_grow(Device *device, size_t len_bytes)
+{
+    uint8_t *at;
+
     if (device->len_bytes + len_bytes > device->room_bytes) {
         size_t room_bytes = 2 * device->room_bytes + len_bytes;
         uint8_t *grown = realloc(device->data, room_bytes);
 
         if (!grown) {
-            device->short_of_memory = true;
-            return;
+            CurlingError err;
+
+            curling_error_set(&err, -ENOMEM, "no memory for %zu bytes of "
+                              "device state", room_bytes);
+            device_spoil(device, &err);
+            return NULL;
         }
         device->data = grown;
         device->room_bytes = room_bytes;
     }
-    memcpy(device->data + device->len_bytes, data, len_bytes);
+    at = device->data + device->len_bytes;
     device->len_bytes += len_bytes;
+    return at;
 }
 
 static void sink_pages(void *opaque, uint32_t block, uint64_t first,
@@ -77,15 +96,37 @@ static void sink_pages(void *opaque, uint32_t block, uint64_t first,
 static void sink_device(void *opaque, const uint8_t *data, size_t len_bytes)
 {
     CurlingApplier *a = opaque;
+    uint8_t *to = device_grow(&a->incoming, len_bytes);
 
-    device_append(&a->incoming, data, len_bytes);
+    if (to) {
+        memcpy(to, data, len_bytes);
+    }
+}
+
+static void sink_device_delta(void *opaque, uint32_t count,
+                              const uint8_t *delta, size_t len_bytes)
+{
+    CurlingApplier *a = opaque;
+    size_t first = a->incoming.len_bytes;
+    size_t known = first < a->device.len_bytes ? a->device.len_bytes - first
+                                               : 0;
+    uint8_t *to = device_grow(&a->incoming, count);
+
+    if (!to) {
+        return;
+    }
+    memset(to, 0, count);
+    if (known) {
+        memcpy(to, a->device.data + first, known < count ? known : count);
+    }
+    curling_delta_apply(delta, len_bytes, to, count);
 }
 
 void curling_applier_stream_begin(CurlingApplier *a)
 {
     a->pages = 0;
     a->incoming.len_bytes = 0;
-    a->incoming.short_of_memory = false;
+    a->incoming.incomplete = false;
 }
 
 void curling_applier_stream(CurlingApplier *a, const uint8_t *payload,
@@ -94,9 +135,16 @@ void curling_applier_stream(CurlingApplier *a, const uint8_t *payload,
     CurlingRamSink sink = {
         .pages = sink_pages,
         .device = sink_device,
+        .device_delta = sink_device_delta,
         .opaque = a,
     };
+    CurlingError err;
 
+    /* The reader has unpacked it before, to see what is in it. */
+    if (curling_unpack(a->unpacker, &payload, &len_bytes, &err) < 0) {
+        device_spoil(&a->incoming, &err);
+        return;
+    }
     curling_ram_apply(a->layout, payload, len_bytes, &sink);
 }
 
@@ -127,9 +175,14 @@ static int apply_round(CurlingApplier *a, const CurlingRound *round,
         .bytes = curling_round_bytes(round),
         .pages = a->pages,
     };
-    if (a->incoming.short_of_memory || a->incoming.len_bytes != device_bytes) {
-        return curling_error_set(err, -ENOMEM, "no memory for %" PRIu64
-                                 " bytes of device state", device_bytes);
+    if (a->incoming.incomplete) {
+        *err = a->incoming.why;
+        return -ENOMEM;
+    }
+    if (a->incoming.len_bytes != device_bytes) {
+        return curling_error_set(err, -EIO, "got %zu bytes of device state, "
+                                 "expected %" PRIu64, a->incoming.len_bytes,
+                                 device_bytes);
     }
     last = a->device;
     a->device = a->incoming;
@@ -184,11 +237,17 @@ static void *run(void *opaque)
 }
 
 CurlingApplier *curling_applier_new(const CurlingRamLayout *layout,
+                                    const CurlingCodec *codec,
                                     const CurlingApplierOps *ops)
 {
     CurlingApplier *a = calloc(1, sizeof(*a));
 
     if (!a) {
+        return NULL;
+    }
+    a->unpacker = curling_unpacker_new(codec);
+    if (!a->unpacker) {
+        free(a);
         return NULL;
     }
     a->layout = layout;
@@ -198,6 +257,7 @@ CurlingApplier *curling_applier_new(const CurlingRamLayout *layout,
     if (pthread_create(&a->thread, NULL, run, a)) {
         pthread_cond_destroy(&a->cond);
         pthread_mutex_destroy(&a->lock);
+        curling_unpacker_free(a->unpacker);
         free(a);
         return NULL;
     }
@@ -218,6 +278,7 @@ void curling_applier_free(CurlingApplier *a)
     pthread_mutex_destroy(&a->lock);
     free(a->device.data);
     free(a->incoming.data);
+    curling_unpacker_free(a->unpacker);
     free(a);
 }
 

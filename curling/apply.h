@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "pack.h"
 #include "ram.h"
 #include "round.h"
 
@@ -46,11 +47,12 @@ typedef struct CurlingApplierOps {
 } CurlingApplierOps;
 
 /*
- * @layout: borrowed; @ops: copied.  Starts the thread.  NULL without memory
+ * @layout and @codec: borrowed, @codec may be NULL; @ops: copied.  Starts the thread.  NULL without memory
  * or threads.  Freed with curling_applier_free(), which finishes the round
  * under way first and takes NULL.
  */
 CurlingApplier *curling_applier_new(const CurlingRamLayout *layout,
+                                    const CurlingCodec *codec,
                                     const CurlingApplierOps *ops);
 void curling_applier_free(CurlingApplier *applier);
 

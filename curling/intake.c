@@ -11,17 +11,20 @@
 #include "intake.h"
 
 int curling_intake_init(CurlingIntake *intake, const CurlingRamLayout *layout,
-                        CurlingPool *pool)
+                        CurlingPool *pool, const CurlingCodec *codec)
 {
     *intake = (CurlingIntake) { .layout = layout, .pool = pool };
     intake->round = curling_round_new(pool);
-    return intake->round ? 0 : -ENOMEM;
+    intake->unpacker = curling_unpacker_new(codec);
+    return intake->round && intake->unpacker ? 0 : -ENOMEM;
 }
 
 void curling_intake_destroy(CurlingIntake *intake)
 {
     curling_round_free(intake->round);
+    curling_unpacker_free(intake->unpacker);
     intake->round = NULL;
+    intake->unpacker = NULL;
 }
 
 bool curling_intake_is_open(const CurlingIntake *intake)
@@ -126,9 +129,16 @@ int curling_intake_room(CurlingIntake *intake, const CurlingHeader *header,
 int curling_intake_data(CurlingIntake *intake, const CurlingHeader *header,
                         const uint8_t *room, CurlingError *err)
 {
-    int ret = curling_ram_validate(intake->layout, room, header->length_bytes,
-                                   &intake->device_bytes, err);
+    bool deltas = curling_round_kind(intake->round) == CURLING_KIND_DELTA;
+    const uint8_t *records = room;
+    size_t len_bytes = header->length_bytes;
+    int ret;
 
+    ret = curling_unpack(intake->unpacker, &records, &len_bytes, err);
+    if (ret == 0) {
+        ret = curling_ram_validate(intake->layout, deltas, records, len_bytes,
+                                   &intake->device_bytes, err);
+    }
     return ret < 0 ? ret : curling_round_append(intake->round, header, room,
                                                 err);
 }

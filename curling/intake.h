@@ -18,6 +18,7 @@
 
 #include "error.h"
 #include "frame.h"
+#include "pack.h"
 #include "ram.h"
 #include "round.h"
 
@@ -26,15 +27,17 @@ typedef struct CurlingIntake {
     const CurlingRamLayout *layout;     /* borrowed */
     CurlingPool *pool;                  /* borrowed */
     CurlingRound *round;                /* the one that is coming in */
+    CurlingUnpacker *unpacker;
 
     /* about @round while it is OPEN */
     bool streaming;             /* goes straight into RAM, frame by frame */
     uint64_t device_bytes;      /* of device state so far */
 } CurlingIntake;
 
-/* Returns 0 or -ENOMEM. */
+/* @codec: borrowed, may be NULL.  Returns 0 or -ENOMEM; to be destroyed in
+ * either case. */
 int curling_intake_init(CurlingIntake *intake, const CurlingRamLayout *layout,
-                        CurlingPool *pool);
+                        CurlingPool *pool, const CurlingCodec *codec);
 void curling_intake_destroy(CurlingIntake *intake);
 
 /* Is a round coming in? */

@@ -9,22 +9,14 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "ram.h"
+#include "delta.h"
+#include "ram-private.h"
 #include "round-private.h"
 
 /* Less than this of the device state in a record is not worth its header. */
 #define DEVICE_PIECE_BYTES 4096
 
-/* A record header in the host's own byte order */
-typedef struct Record {
-    uint8_t type;
-    uint8_t reserved;
-    uint16_t block;
-    uint32_t count;
-    uint64_t first;
-} Record;
-
-static void put_record(uint8_t *to, const Record *record)
+void curling_record_put(uint8_t *to, const CurlingRecord *record)
 {
     to[CURLING_RECORD_TYPE] = record->type;
     to[CURLING_RECORD_RESERVED] = record->reserved;
@@ -33,9 +25,9 @@ static void put_record(uint8_t *to, const Record *record)
     curling_put_u64(to + CURLING_RECORD_FIRST, record->first);
 }
 
-static Record get_record(const uint8_t *from)
+CurlingRecord curling_record_get(const uint8_t *from)
 {
-    return (Record) {
+    return (CurlingRecord) {
         .type = from[CURLING_RECORD_TYPE],
         .reserved = from[CURLING_RECORD_RESERVED],
         .block = curling_get_u16(from + CURLING_RECORD_BLOCK),
@@ -45,7 +37,7 @@ static Record get_record(const uint8_t *from)
 }
 
 /* Most pages differ at once; the others equal themselves shifted. */
-static bool is_zero(const uint8_t *page, size_t bytes)
+bool curling_page_is_zero(const uint8_t *page, size_t bytes)
 {
     uint64_t head[8];
     uint64_t any = 0;
@@ -95,7 +87,7 @@ static int put_content(CurlingRound *round, const CurlingRamLayout *layout,
         }
         fit = (len - CURLING_RECORD_BYTES) / page_bytes;
         fit = fit < count ? fit : count;
-        put_record(room, &(Record) {
+        curling_record_put(room, &(CurlingRecord) {
             .type = CURLING_RECORD_PAGES,
             .block = (uint16_t)block,
             .count = (uint32_t)fit,
@@ -124,7 +116,7 @@ static int put_zeroes(CurlingRound *round, uint32_t block, uint64_t first,
         if (ret) {
             return ret;
         }
-        put_record(room, &(Record) {
+        curling_record_put(room, &(CurlingRecord) {
             .type = CURLING_RECORD_ZERO,
             .block = (uint16_t)block,
             .count = (uint32_t)fit,
@@ -144,14 +136,14 @@ static int put_runs(CurlingRound *round, const CurlingRamLayout *layout,
 {
     uint64_t end = first + count;
     uint64_t next = first;
-    bool zero = is_zero(host_page(layout, block, next), layout->page_bytes);
+    bool zero = curling_page_is_zero(host_page(layout, block, next), layout->page_bytes);
 
     while (first < end) {
         bool run_zero = zero;
         int ret;
 
         while (zero == run_zero && ++next < end) {
-            zero = is_zero(host_page(layout, block, next),
+            zero = curling_page_is_zero(host_page(layout, block, next),
                            layout->page_bytes);
         }
         if (run_zero) {
@@ -205,7 +197,7 @@ int curling_ram_put_device(CurlingRound *round, const void *data,
         }
         fit -= CURLING_RECORD_BYTES;
         fit = fit < len_bytes ? fit : len_bytes;
-        put_record(room, &(Record) {
+        curling_record_put(room, &(CurlingRecord) {
             .type = CURLING_RECORD_DEVICE,
             .count = (uint32_t)fit,
             .first = round->device_bytes,
@@ -232,7 +224,7 @@ static uint64_t all_pages(const CurlingRamLayout *layout)
 /* @pages_left: what one payload may have; records of zeroes cost it nothing,
  * but whoever applies them looks at each page. */
 static int validate_pages(const CurlingRamLayout *layout,
-                          const Record *record, uint64_t *pages_left,
+                          const CurlingRecord *record, uint64_t *pages_left,
                           CurlingError *err)
 {
     if (record->block >= layout->n_blocks) {
@@ -263,7 +255,7 @@ static int validate_pages(const CurlingRamLayout *layout,
 }
 
 static int validate_device(const CurlingRamLayout *layout,
-                           const Record *record, uint64_t *device_bytes,
+                           const CurlingRecord *record, uint64_t *device_bytes,
                            CurlingError *err)
 {
     if (record->block || !record->count) {
@@ -290,57 +282,127 @@ static int validate_device(const CurlingRamLayout *layout,
     return 0;
 }
 
-/* Octets that follow the record's header */
+/*
+ * Octets that follow the header of @record, whose content begins at @content
+ * with @left octets to the end of the payload; more than @left if it is cut
+ * short.
+ */
 static uint64_t content_bytes(const CurlingRamLayout *layout,
-                              const Record *record)
+                              const CurlingRecord *record,
+                              const uint8_t *content, size_t left)
 {
+    uint64_t bytes = 0;
+
     switch (record->type) {
     case CURLING_RECORD_PAGES:
         return (uint64_t)record->count * layout->page_bytes;
     case CURLING_RECORD_DEVICE:
         return record->count;
+    case CURLING_RECORD_DEVICE_DELTA:
+        return left < 4 ? 4 : 4 + (uint64_t)curling_get_u32(content);
+    case CURLING_RECORD_DELTA:
+        for (uint32_t i = 0; i < record->count; i++) {
+            if (left - bytes < 2) {
+                return left + 1;
+            }
+            bytes += 2 + curling_get_u16(content + bytes);
+            if (bytes > left) {
+                break;
+            }
+        }
+        return bytes;
     default:
         return 0;
     }
 }
 
-static int validate_record(const CurlingRamLayout *layout,
-                           const Record *record, size_t left,
-                           uint64_t *pages_left, uint64_t *device_bytes,
-                           CurlingError *err)
+/* The content of a DELTA record that is all there */
+static int validate_deltas(const CurlingRamLayout *layout,
+                           const CurlingRecord *record,
+                           const uint8_t *content, CurlingError *err)
 {
-    uint64_t needed = content_bytes(layout, record);
-    int ret;
+    int ret = 0;
 
+    for (uint32_t i = 0; i < record->count && ret == 0; i++) {
+        uint16_t len = curling_get_u16(content);
+
+        ret = curling_delta_check(content + 2, len, layout->page_bytes, err);
+        content += 2 + len;
+    }
+    return ret;
+}
+
+static int validate_device_delta(const CurlingRecord *record,
+                                 const uint8_t *content, CurlingError *err)
+{
+    if (record->count > CURLING_DELTA_MAX) {
+        return curling_error_set(err, -EPROTO, "delta of device state: got "
+                                 "one of %" PRIu32 " octets, expected at most "
+                                 "%d", record->count, CURLING_DELTA_MAX);
+    }
+    return curling_delta_check(content + 4, curling_get_u32(content),
+                               record->count, err);
+}
+
+static bool is_delta(const CurlingRecord *record)
+{
+    return record->type == CURLING_RECORD_DELTA ||
+           record->type == CURLING_RECORD_DEVICE_DELTA;
+}
+
+/* Its header alone */
+static int validate_header(const CurlingRamLayout *layout, bool deltas,
+                           const CurlingRecord *record, uint64_t *pages_left,
+                           uint64_t *device_bytes, CurlingError *err)
+{
     if (record->reserved) {
         return curling_error_set(err, -EPROTO,
                                  "reserved field of a record: got 0x%02x, "
                                  "expected 0", record->reserved);
     }
+    if (is_delta(record) && !deltas) {
+        return curling_error_set(err, -EPROTO, "expected none: got a delta in a "
+                                 "round that is against no other");
+    }
     switch (record->type) {
     case CURLING_RECORD_PAGES:
     case CURLING_RECORD_ZERO:
-        ret = validate_pages(layout, record, pages_left, err);
-        break;
+    case CURLING_RECORD_DELTA:
+        return validate_pages(layout, record, pages_left, err);
     case CURLING_RECORD_DEVICE:
-        ret = validate_device(layout, record, device_bytes, err);
-        break;
+    case CURLING_RECORD_DEVICE_DELTA:
+        return validate_device(layout, record, device_bytes, err);
     default:
-        ret = curling_error_set(err, -EPROTO,
-                                "record of unknown type: got %u, expected "
-                                "%u to %u", record->type,
-                                CURLING_RECORD_PAGES, CURLING_RECORD_DEVICE);
-        break;
+        return curling_error_set(err, -EPROTO,
+                                 "record of unknown type: got %u, expected "
+                                 "%u to %u", record->type,
+                                 CURLING_RECORD_PAGES,
+                                 CURLING_RECORD_DEVICE_DELTA);
     }
-    if (!ret && needed > left) {
-        ret = curling_error_set(err, -EPROTO,
-                                "record cut short: got %zu bytes of content, "
-                                "expected %" PRIu64, left, needed);
-    }
-    return ret;
 }
 
-int curling_ram_validate(const CurlingRamLayout *layout,
+static int validate_content(const CurlingRamLayout *layout,
+                            const CurlingRecord *record,
+                            const uint8_t *content, size_t left,
+                            CurlingError *err)
+{
+    uint64_t needed = content_bytes(layout, record, content, left);
+
+    if (needed > left) {
+        return curling_error_set(err, -EPROTO,
+                                 "record cut short: got %zu bytes of content, "
+                                 "expected at least %" PRIu64, left, needed);
+    }
+    if (record->type == CURLING_RECORD_DELTA) {
+        return validate_deltas(layout, record, content, err);
+    }
+    if (record->type == CURLING_RECORD_DEVICE_DELTA) {
+        return validate_device_delta(record, content, err);
+    }
+    return 0;
+}
+
+int curling_ram_validate(const CurlingRamLayout *layout, bool deltas,
                          const uint8_t *payload, size_t len_bytes,
                          uint64_t *device_bytes, CurlingError *err)
 {
@@ -348,7 +410,8 @@ int curling_ram_validate(const CurlingRamLayout *layout,
     uint64_t device = *device_bytes;
 
     while (len_bytes) {
-        Record record;
+        CurlingRecord record;
+        size_t content;
         int ret;
 
         if (len_bytes < CURLING_RECORD_BYTES) {
@@ -357,35 +420,53 @@ int curling_ram_validate(const CurlingRamLayout *layout,
                                      "expected at least %u", len_bytes,
                                      CURLING_RECORD_BYTES);
         }
-        record = get_record(payload);
+        record = curling_record_get(payload);
         payload += CURLING_RECORD_BYTES;
         len_bytes -= CURLING_RECORD_BYTES;
-        ret = validate_record(layout, &record, len_bytes, &pages_left,
-                              &device, err);
+        ret = validate_header(layout, deltas, &record, &pages_left, &device,
+                              err);
+        if (ret == 0) {
+            ret = validate_content(layout, &record, payload, len_bytes, err);
+        }
         if (ret) {
             return ret;
         }
-        payload += content_bytes(layout, &record);
-        len_bytes -= content_bytes(layout, &record);
+        content = content_bytes(layout, &record, payload, len_bytes);
+        payload += content;
+        len_bytes -= content;
     }
     *device_bytes = device;
     return 0;
 }
 
 /* Pages that are zero already may be unallocated: let them be so. */
-static void apply_zeroes(const CurlingRamLayout *layout, const Record *record)
+static void apply_zeroes(const CurlingRamLayout *layout, const CurlingRecord *record)
 {
     uint8_t *page = host_page(layout, record->block, record->first);
 
     for (uint32_t i = 0; i < record->count; i++) {
-        if (!is_zero(page, layout->page_bytes)) {
+        if (!curling_page_is_zero(page, layout->page_bytes)) {
             memset(page, 0, layout->page_bytes);
         }
         page += layout->page_bytes;
     }
 }
 
-static void apply_record(const CurlingRamLayout *layout, const Record *record,
+static void apply_deltas(const CurlingRamLayout *layout,
+                         const CurlingRecord *record, const uint8_t *content)
+{
+    uint8_t *page = host_page(layout, record->block, record->first);
+
+    for (uint32_t i = 0; i < record->count; i++) {
+        uint16_t len = curling_get_u16(content);
+
+        curling_delta_apply(content + 2, len, page, layout->page_bytes);
+        content += 2 + len;
+        page += layout->page_bytes;
+    }
+}
+
+static void apply_record(const CurlingRamLayout *layout, const CurlingRecord *record,
                          const uint8_t *content)
 {
     switch (record->type) {
@@ -396,19 +477,33 @@ static void apply_record(const CurlingRamLayout *layout, const Record *record,
     case CURLING_RECORD_ZERO:
         apply_zeroes(layout, record);
         break;
+    case CURLING_RECORD_DELTA:
+        apply_deltas(layout, record, content);
+        break;
     }
 }
 
-static void report_record(const CurlingRamSink *sink, const Record *record,
-                          const uint8_t *content)
+static void report_record(const CurlingRamSink *sink,
+                          const CurlingRecord *record, const uint8_t *content)
 {
-    if (record->type == CURLING_RECORD_DEVICE) {
+    switch (record->type) {
+    case CURLING_RECORD_DEVICE:
         if (sink->device) {
             sink->device(sink->opaque, content, record->count);
         }
-    } else if (sink->pages) {
-        sink->pages(sink->opaque, record->block, record->first,
-                    record->count);
+        break;
+    case CURLING_RECORD_DEVICE_DELTA:
+        if (sink->device_delta) {
+            sink->device_delta(sink->opaque, record->count, content + 4,
+                               curling_get_u32(content));
+        }
+        break;
+    default:
+        if (sink->pages) {
+            sink->pages(sink->opaque, record->block, record->first,
+                        record->count);
+        }
+        break;
     }
 }
 
@@ -418,7 +513,7 @@ static void walk(const CurlingRamLayout *layout, const uint8_t *payload,
     const uint8_t *end = payload + len;
 
     while (payload < end) {
-        Record record = get_record(payload);
+        CurlingRecord record = curling_record_get(payload);
 
         payload += CURLING_RECORD_BYTES;
         if (apply) {
@@ -427,7 +522,7 @@ static void walk(const CurlingRamLayout *layout, const uint8_t *payload,
         if (sink) {
             report_record(sink, &record, payload);
         }
-        payload += content_bytes(layout, &record);
+        payload += content_bytes(layout, &record, payload, end - payload);
     }
 }
 

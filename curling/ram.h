@@ -47,12 +47,14 @@ int curling_ram_put_device(CurlingRound *round, const void *data,
 
 /*
  * Is @payload a sequence of whole records within @layout?  Acts on nothing.
+ * @deltas: may there be deltas among them, as the round is one against a held
+ * one?  A ZSTD record is to be unpacked before (pack.h), and refused here.
  * *@device_bytes (in/out; start a round with 0) is how much device state has
  * come: DEVICE records must continue it, and stay below the limit.
  * Returns 0 or -EPROTO / -EOVERFLOW with got and expected, *@device_bytes then
  * unchanged.
  */
-int curling_ram_validate(const CurlingRamLayout *layout,
+int curling_ram_validate(const CurlingRamLayout *layout, bool deltas,
                          const uint8_t *payload, size_t len_bytes,
                          uint64_t *device_bytes, CurlingError *err);
 
@@ -63,6 +65,10 @@ typedef struct CurlingRamSink {
                   uint64_t count);
     /* The next octets of the device state. */
     void (*device)(void *opaque, const uint8_t *data, size_t len_bytes);
+    /* The next @count octets of it, which are those at the same place of the
+     * round before, 0 beyond its end, with @delta written over them. */
+    void (*device_delta)(void *opaque, uint32_t count, const uint8_t *delta,
+                         size_t len_bytes);
     void *opaque;
 } CurlingRamSink;
 

@@ -93,8 +93,9 @@ CurlingReceiver *curling_receiver_new(const CurlingReceiverConfig *config)
     }
     r->config = *config;
     r->pool = curling_pool_new(config->limit_bytes);
-    if (!r->pool || curling_intake_init(&r->intake, config->layout,
-                                        r->pool) < 0) {
+    if (!r->pool || curling_intake_init(&r->intake, config->layout, r->pool,
+                                        config->codec) < 0) {
+        curling_intake_destroy(&r->intake);
         curling_pool_free(r->pool);
         free(r);
         return NULL;
@@ -1045,7 +1046,7 @@ void curling_receiver_run(CurlingReceiver *r)
     };
     CurlingError err;
 
-    r->applier = curling_applier_new(r->config.layout, &ops);
+    r->applier = curling_applier_new(r->config.layout, r->config.codec, &ops);
     if (!r->applier) {
         set_last_error(r, "no thread to apply rounds can be made");
         settle(r, CURLING_STATE_FAILED, "no thread to apply rounds");

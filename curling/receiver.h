@@ -26,6 +26,7 @@
 #include "error.h"
 #include "failover.h"
 #include "hello.h"
+#include "pack.h"
 #include "ram.h"
 #include "round.h"
 #include "wire.h"
@@ -83,6 +84,7 @@ typedef struct CurlingReceiverOps {
 
 typedef struct CurlingReceiverConfig {
     const CurlingRamLayout *layout;             /* borrowed */
+    const CurlingCodec *codec;                  /* borrowed, may be NULL */
     const CurlingReceiverSettings *settings;    /* borrowed */
     const CurlingReceiverOps *ops;              /* borrowed */
     void *opaque;

@@ -53,6 +53,7 @@ struct CurlingRound {
     /* Since begin, dropped frames included */
     uint64_t frames;            /* committed */
     uint64_t bytes;
+    uint64_t saved_bytes;       /* by curling_round_rewrite() */
     uint64_t finished_frames;
     uint64_t finished_bytes;
     uint32_t digest;            /* of the finished ones */
@@ -72,5 +73,16 @@ struct CurlingRound {
 int curling_round_room(CurlingRound *round, size_t min_bytes, uint8_t **room,
                        size_t *len_bytes, CurlingError *err);
 void curling_round_fill(CurlingRound *round, size_t len_bytes);
+
+/*
+ * OPEN only.  Replace the payload of each frame that is not finished by what
+ * @fn makes of it: it returns where the new one is, and sets *@len_bytes to a
+ * length that is not above the old one; 0 removes the frame.
+ */
+void curling_round_rewrite(CurlingRound *round,
+                           const uint8_t *(*fn)(void *opaque,
+                                                const uint8_t *payload,
+                                                size_t *len_bytes),
+                           void *opaque);
 
 #endif

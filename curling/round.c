@@ -470,6 +470,42 @@ void curling_round_finish_frames(CurlingRound *round)
     }
 }
 
+void curling_round_rewrite(CurlingRound *round,
+                           const uint8_t *(*fn)(void *opaque,
+                                                const uint8_t *payload,
+                                                size_t *len_bytes),
+                           void *opaque)
+{
+    close_room(round);
+    for (size_t i = 0; i < round->n_chunks; i++) {
+        CurlingChunk *chunk = &round->chunks[i];
+        size_t from = chunk->finished;
+        size_t to = chunk->finished;
+
+        while (from < chunk->used) {
+            uint8_t *old = chunk->memory + from;
+            uint8_t *new = chunk->memory + to;
+            size_t old_len = curling_get_u32(old + CURLING_HEADER_LENGTH);
+            size_t len = old_len;
+            const uint8_t *payload = fn(opaque, old + CURLING_HEADER_BYTES,
+                                        &len);
+
+            assert(len <= old_len);
+            if (len) {
+                memmove(new + CURLING_HEADER_BYTES, payload, len);
+                curling_put_u32(new + CURLING_HEADER_LENGTH, (uint32_t)len);
+                to += CURLING_HEADER_BYTES + len;
+            } else {
+                round->frames--;
+            }
+            round->bytes -= old_len - len;
+            round->saved_bytes += old_len - len;
+            from += CURLING_HEADER_BYTES + old_len;
+        }
+        chunk->used = to;
+    }
+}
+
 void curling_round_seal(CurlingRound *round)
 {
     if (round->state == CURLING_ROUND_OPEN) {
@@ -649,4 +685,9 @@ uint64_t curling_round_frames(const CurlingRound *round)
 uint64_t curling_round_bytes(const CurlingRound *round)
 {
     return round->bytes + round->filled_bytes;
+}
+
+uint64_t curling_round_raw_bytes(const CurlingRound *round)
+{
+    return curling_round_bytes(round) + round->saved_bytes;
 }

@@ -174,5 +174,7 @@ uint64_t curling_round_base(const CurlingRound *round);
 /* DATA frames and their payload bytes since begin. */
 uint64_t curling_round_frames(const CurlingRound *round);
 uint64_t curling_round_bytes(const CurlingRound *round);
+/* The latter before curling_packer_pack() made them fewer. */
+uint64_t curling_round_raw_bytes(const CurlingRound *round);
 
 #endif

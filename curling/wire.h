@@ -121,5 +121,15 @@
 #define CURLING_RECORD_ZERO             2       /* COUNT pages of zeroes */
 #define CURLING_RECORD_DEVICE           3       /* COUNT octets of device
                                                  * state, from FIRST on */
+#define CURLING_RECORD_DELTA            4       /* COUNT pages: u16 length
+                                                 * and delta of each */
+#define CURLING_RECORD_DEVICE_DELTA     5       /* as DEVICE: u32 length and
+                                                 * delta */
+#define CURLING_RECORD_ZSTD             6       /* FIRST octets follow that
+                                                 * unpack to COUNT octets of
+                                                 * other records */
+
+/* Octets of a page, or of device state, that one delta is about */
+#define CURLING_DELTA_MAX               65536
 
 #endif

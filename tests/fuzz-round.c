@@ -203,7 +203,7 @@ static void apply(Fuzz *f, const CurlingRound *round)
         int ret;
 
         memcpy(alone, payload, len);
-        ret = curling_ram_validate(&f->ram.layout, alone, len, &device_bytes,
+        ret = curling_ram_validate(&f->ram.layout, false, alone, len, &device_bytes,
                                    &err);
         if (ret == 0) {
             must(device_bytes <= FUZZ_DEVICE_MAX);

@@ -184,7 +184,7 @@ static void apply_round(Fixture *f)
     while (curling_round_next(f->round, &iter, &payload, &len)) {
         CurlingError err = { "" };
 
-        if (curling_ram_validate(&f->to.layout, payload, len, &device_bytes,
+        if (curling_ram_validate(&f->to.layout, false, payload, len, &device_bytes,
                                  &err)) {
             fail_msg("%s", err.text);
         }
@@ -666,8 +666,9 @@ typedef struct BadRecord {
 } BadRecord;
 
 static const BadRecord bad_records[] = {
-    { 0, 0, 0, 1, 0, 0, 0, -EPROTO, "got 0, expected 1 to 3" },
-    { 4, 0, 0, 1, 0, 0, 0, -EPROTO, "got 4, expected 1 to 3" },
+    { 0, 0, 0, 1, 0, 0, 0, -EPROTO, "got 0, expected 1 to 5" },
+    { 7, 0, 0, 1, 0, 0, 0, -EPROTO, "got 7, expected 1 to 5" },
+    { 4, 0, 0, 1, 0, 0, 0, -EPROTO, "expected none: got a delta" },
     { 255, 0, 0, 1, 0, 4096, 0, -EPROTO, "got 255" },
     { 1, 1, 0, 1, 0, 4096, 0, -EPROTO, "got 0x01, expected 0" },
     { 2, 0x80, 0, 1, 0, 0, 0, -EPROTO, "got 0x80, expected 0" },
@@ -731,13 +732,13 @@ static void test_validate_refuses(void **state)
                          bad->count, bad->first);
             memset(payload + len, 0, bad->content);
             len += bad->content;
-            assert_int_equal(curling_ram_validate(&f->to.layout, payload, len,
+            assert_int_equal(curling_ram_validate(&f->to.layout, false, payload, len,
                                                   &device_bytes, &err),
                              bad->expected);
             assert_message(&err, bad->part);
             assert_message(&err, "expected");
             assert_true(device_bytes == bad->device_bytes);
-            assert_int_equal(curling_ram_validate(&f->to.layout, payload, len,
+            assert_int_equal(curling_ram_validate(&f->to.layout, false, payload, len,
                                                   &device_bytes, NULL),
                              bad->expected);
         }
@@ -753,10 +754,10 @@ static void test_validate_at_the_edges(void **state)
     size_t len = 0;
 
     assert_non_null(payload);
-    assert_int_equal(curling_ram_validate(&f->to.layout, payload, 0,
+    assert_int_equal(curling_ram_validate(&f->to.layout, false, payload, 0,
                                           &device_bytes, NULL), 0);
     len += craft(payload + len, CURLING_RECORD_ZERO, 0, 0, 300, 0);
-    assert_int_equal(curling_ram_validate(&f->to.layout, payload, len,
+    assert_int_equal(curling_ram_validate(&f->to.layout, false, payload, len,
                                           &device_bytes, NULL), 0);
     len = craft(payload, CURLING_RECORD_ZERO, 0, 0, 1, 299);
     len += craft(payload + len, CURLING_RECORD_ZERO, 0, 2, 77, 0);
@@ -767,7 +768,7 @@ static void test_validate_at_the_edges(void **state)
     len += craft(payload + len, CURLING_RECORD_DEVICE, 0, 0, 1,
                  DEVICE_MAX - 1) + 1;
     device_bytes = DEVICE_MAX - 2;
-    assert_int_equal(curling_ram_validate(&f->to.layout, payload, len,
+    assert_int_equal(curling_ram_validate(&f->to.layout, false, payload, len,
                                           &device_bytes, NULL), 0);
     assert_true(device_bytes == DEVICE_MAX);
     free(payload);
@@ -786,10 +787,10 @@ static void test_validate_more_pages_than_ram(void **state)
         len += craft(payload + len, CURLING_RECORD_ZERO, 0, i,
                      (uint32_t)f->to.layout.blocks[i].pages, 0);
     }
-    assert_int_equal(curling_ram_validate(&f->to.layout, payload, len,
+    assert_int_equal(curling_ram_validate(&f->to.layout, false, payload, len,
                                           &device_bytes, &err), 0);
     len += craft(payload + len, CURLING_RECORD_ZERO, 0, 0, 1, 0);
-    assert_int_equal(curling_ram_validate(&f->to.layout, payload, len,
+    assert_int_equal(curling_ram_validate(&f->to.layout, false, payload, len,
                                           &device_bytes, &err), -EPROTO);
     assert_message(&err, "more pages in one payload than RAM has");
 }
@@ -807,12 +808,12 @@ static void test_validate_against_empty_layouts(void **state)
 
     (void)state;
     craft(payload, CURLING_RECORD_ZERO, 0, 0, 1, 0);
-    assert_int_equal(curling_ram_validate(&none, payload, sizeof(payload),
+    assert_int_equal(curling_ram_validate(&none, false, payload, sizeof(payload),
                                           &device_bytes, NULL), -EPROTO);
-    assert_int_equal(curling_ram_validate(&empty, payload, sizeof(payload),
+    assert_int_equal(curling_ram_validate(&empty, false, payload, sizeof(payload),
                                           &device_bytes, NULL), -EPROTO);
     craft(payload, CURLING_RECORD_DEVICE, 0, 0, 1, 0);
-    assert_int_equal(curling_ram_validate(&none, payload, sizeof(payload),
+    assert_int_equal(curling_ram_validate(&none, false, payload, sizeof(payload),
                                           &device_bytes, NULL), -EOVERFLOW);
 }
 
@@ -868,7 +869,7 @@ static void test_every_prefix_of_a_payload(void **state)
 
         assert_non_null(copy);
         memcpy(copy, payload, len);
-        ret = curling_ram_validate(&f->to.layout, copy, len, &device_bytes,
+        ret = curling_ram_validate(&f->to.layout, false, copy, len, &device_bytes,
                                    NULL);
         if (len == ends[end]) {
             assert_int_equal(ret, 0);
@@ -891,7 +892,7 @@ static void apply_if_valid(Fixture *f, const uint8_t *payload, size_t len,
     uint64_t device_bytes = 0;
 
     f->to.device_bytes = 0;
-    if (!curling_ram_validate(&f->to.layout, payload, len, &device_bytes,
+    if (!curling_ram_validate(&f->to.layout, false, payload, len, &device_bytes,
                               NULL)) {
         curling_ram_apply(&f->to.layout, payload, len, &sink);
         assert_true(device_bytes == f->to.device_bytes);
@@ -1004,7 +1005,7 @@ static void test_streamed_sync(void **state)
                     assert_int_equal(curling_round_append(arrived, &header,
                                                           payload, NULL), 0);
                     assert_int_equal(curling_ram_validate(&f->to.layout,
-                                                          payload,
+                                                          false, payload,
                                                           header.length_bytes,
                                                           &device_bytes,
                                                           NULL), 0);
