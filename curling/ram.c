@@ -361,8 +361,8 @@ static int validate_header(const CurlingRamLayout *layout, bool deltas,
                                  "expected 0", record->reserved);
     }
     if (is_delta(record) && !deltas) {
-        return curling_error_set(err, -EPROTO, "expected none: got a delta in a "
-                                 "round that is against no other");
+        return curling_error_set(err, -EPROTO, "got a delta in a round that is "
+                                 "against no other, expected none");
     }
     switch (record->type) {
     case CURLING_RECORD_PAGES:
@@ -391,7 +391,7 @@ static int validate_content(const CurlingRamLayout *layout,
     if (needed > left) {
         return curling_error_set(err, -EPROTO,
                                  "record cut short: got %zu bytes of content, "
-                                 "expected at least %" PRIu64, left, needed);
+                                 "expected %" PRIu64, left, needed);
     }
     if (record->type == CURLING_RECORD_DELTA) {
         return validate_deltas(layout, record, content, err);

@@ -668,7 +668,7 @@ typedef struct BadRecord {
 static const BadRecord bad_records[] = {
     { 0, 0, 0, 1, 0, 0, 0, -EPROTO, "got 0, expected 1 to 5" },
     { 7, 0, 0, 1, 0, 0, 0, -EPROTO, "got 7, expected 1 to 5" },
-    { 4, 0, 0, 1, 0, 0, 0, -EPROTO, "expected none: got a delta" },
+    { 4, 0, 0, 1, 0, 0, 0, -EPROTO, "got a delta in a round that is against no" },
     { 255, 0, 0, 1, 0, 4096, 0, -EPROTO, "got 255" },
     { 1, 1, 0, 1, 0, 4096, 0, -EPROTO, "got 0x01, expected 0" },
     { 2, 0x80, 0, 1, 0, 0, 0, -EPROTO, "got 0x80, expected 0" },
