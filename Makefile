@@ -34,7 +34,8 @@ LIB_SOURCES = \
 	round.c \
 	sender.c \
 	session.c \
-	stats.c
+	stats.c \
+	tuner.c
 
 # Programs of cmocka: tests/NAME.c, linked with the library
 UNIT_TESTS = \

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "channel.h"
 #include "copies.h"
 #include "delta.h"
 #include "pack.h"
@@ -47,6 +48,7 @@ struct CurlingPacker {
     /* of the round at hand */
     unsigned int method;
     bool against;
+    CurlingPacked result;
 
     Device base;                /* of the round before */
     Device device;
@@ -120,12 +122,16 @@ void curling_packer_forget(CurlingPacker *p)
 
 void curling_packer_begin(CurlingPacker *p, unsigned int method, bool against)
 {
+    unsigned int deltas = p->against ? p->method & CURLING_PACK_DELTA : 0;
+
     p->method = method;
     p->against = against;
+    p->result = (CurlingPacked) { 0 };
     p->device.len_bytes = 0;
     p->device_lost = false;
     curling_copies_begin_round(p->copies);
-    if (!(method & CURLING_PACK_DELTA) || !against) {
+    if (!against || !(method & (CURLING_PACK_DELTA | CURLING_PACK_SAMPLE)) ||
+        (deltas && !(method & CURLING_PACK_DELTA))) {
         /* What a round without deltas carries makes copies wrong, and to
          * look for each of them costs more than to begin anew. */
         curling_copies_forget(p->copies);
@@ -214,20 +220,25 @@ static void put_page(Out *out, uint32_t block, uint64_t page,
 
 /* ---- Deltas ------------------------------------------------------------- */
 
-static void pack_page(CurlingPacker *p, Out *out, uint32_t block,
-                      uint64_t page, const uint8_t *content)
+/* Pages are numbered by those who use them, in any step: mix first. */
+static bool is_sampled(const CurlingPacker *p, uint64_t page)
+{
+    return (p->method & CURLING_PACK_SAMPLE) &&
+           (uint32_t)(page * 2654435761u) >> 16 < 65536 / CURLING_SAMPLE;
+}
+
+/*
+ * The delta of a page that is not all zero, into p->delta; its copy is that of
+ * @content then, if it has one.  Returns its length, -1 if it is to go as it
+ * is.
+ */
+static ssize_t delta_of(CurlingPacker *p, uint32_t block, uint64_t page,
+                        const uint8_t *content)
 {
     size_t page_bytes = p->layout->page_bytes;
     uint8_t *copy = curling_copies_find(p->copies, block, page);
     ssize_t len = -1;
 
-    if (curling_page_is_zero(content, page_bytes)) {
-        if (copy) {
-            memset(copy, 0, page_bytes);
-        }
-        open_record(out, CURLING_RECORD_ZERO, block, page);
-        return;
-    }
     if (copy) {
         len = curling_delta_encode(copy, content, page_bytes, p->delta,
                                    DELTA_WORTH(page_bytes));
@@ -235,14 +246,52 @@ static void pack_page(CurlingPacker *p, Out *out, uint32_t block,
         copy = curling_copies_add(p->copies, block, page);
     }
     if (len >= 0) {
-        put_delta(out, block, page, p->delta, (size_t)len);
         curling_delta_apply(p->delta, (size_t)len, copy, page_bytes);
-        return;
-    }
-    if (copy) {
+    } else if (copy) {
         memcpy(copy, content, page_bytes);
     }
-    put_page(out, block, page, content, page_bytes);
+    return len;
+}
+
+static ssize_t sampled_delta_of(CurlingPacker *p, uint32_t block,
+                                uint64_t page, const uint8_t *content)
+{
+    int64_t began_ns = curling_clock_ns();
+    ssize_t len = delta_of(p, block, page, content);
+
+    p->result.sample_ns += curling_clock_ns() - began_ns;
+    p->result.sample_raw_bytes += p->layout->page_bytes;
+    p->result.sample_bytes += len < 0 ? p->layout->page_bytes : (size_t)len;
+    return len;
+}
+
+static void note_zero(CurlingPacker *p, uint32_t block, uint64_t page)
+{
+    uint8_t *copy = curling_copies_find(p->copies, block, page);
+
+    if (copy) {
+        memset(copy, 0, p->layout->page_bytes);
+    }
+}
+
+static void pack_page(CurlingPacker *p, Out *out, uint32_t block,
+                      uint64_t page, const uint8_t *content)
+{
+    size_t page_bytes = p->layout->page_bytes;
+    ssize_t len;
+
+    if (curling_page_is_zero(content, page_bytes)) {
+        note_zero(p, block, page);
+        open_record(out, CURLING_RECORD_ZERO, block, page);
+        return;
+    }
+    len = is_sampled(p, page) ? sampled_delta_of(p, block, page, content)
+                              : delta_of(p, block, page, content);
+    if (len >= 0) {
+        put_delta(out, block, page, p->delta, (size_t)len);
+    } else {
+        put_page(out, block, page, content, page_bytes);
+    }
 }
 
 /* Pages of zeroes: where there is a copy it is one of zeroes now. */
@@ -250,12 +299,7 @@ static void pack_zeroes(CurlingPacker *p, Out *out,
                         const CurlingRecord *record)
 {
     for (uint32_t i = 0; i < record->count; i++) {
-        uint8_t *copy = curling_copies_find(p->copies, record->block,
-                                            record->first + i);
-
-        if (copy) {
-            memset(copy, 0, p->layout->page_bytes);
-        }
+        note_zero(p, record->block, record->first + i);
     }
     close_record(out);
     curling_record_put(out->at, record);
@@ -383,14 +427,46 @@ static size_t pack_deltas(CurlingPacker *p, const uint8_t *payload, size_t len)
 
 /* ---- A payload ---------------------------------------------------------- */
 
+/* What deltas would do, where there are none: only copies of the sample. */
+static void sample(CurlingPacker *p, const uint8_t *payload, size_t len)
+{
+    size_t page_bytes = p->layout->page_bytes;
+    const uint8_t *end = payload + len;
+
+    while (payload < end) {
+        CurlingRecord record = curling_record_get(payload);
+
+        payload += CURLING_RECORD_BYTES;
+        for (uint32_t i = 0; record.type != CURLING_RECORD_DEVICE &&
+                             i < record.count; i++) {
+            uint64_t page = record.first + i;
+            bool zero = record.type == CURLING_RECORD_ZERO;
+
+            if (is_sampled(p, page) && !zero) {
+                sampled_delta_of(p, record.block, page,
+                                 payload + i * page_bytes);
+            } else if (is_sampled(p, page)) {
+                note_zero(p, record.block, page);
+            }
+        }
+        payload += record.type == CURLING_RECORD_DEVICE ? record.count :
+                   record.type == CURLING_RECORD_PAGES ?
+                   record.count * page_bytes : 0;
+    }
+}
+
 /* The payload in a ZSTD record, in p->packed; NULL if that is no shorter. */
 static const uint8_t *pack_by_codec(CurlingPacker *p, const uint8_t *payload,
                                     size_t *len)
 {
+    int64_t began_ns = curling_clock_ns();
     size_t packed = p->codec->pack(p->context, payload, *len,
                                    p->packed + CURLING_RECORD_BYTES,
                                    *len - CURLING_RECORD_BYTES);
 
+    p->result.codec_ns += curling_clock_ns() - began_ns;
+    p->result.codec_raw_bytes += *len;
+    p->result.codec_bytes += packed ? CURLING_RECORD_BYTES + packed : *len;
     if (!packed) {
         return NULL;
     }
@@ -408,15 +484,21 @@ static const uint8_t *pack_payload(void *opaque, const uint8_t *payload,
 {
     CurlingPacker *p = opaque;
     const uint8_t *packed = NULL;
+    int64_t began_ns = curling_clock_ns();
 
+    p->result.raw_bytes += *len;
     if ((p->method & CURLING_PACK_DELTA) && p->against) {
         *len = pack_deltas(p, payload, *len);
         payload = p->records;
+    } else if ((p->method & CURLING_PACK_SAMPLE) && p->against) {
+        sample(p, payload, *len);
     }
+    p->result.delta_ns += curling_clock_ns() - began_ns;
     if ((p->method & CURLING_PACK_CODEC) && p->context &&
         *len >= CODEC_BYTES_MIN) {
         packed = pack_by_codec(p, payload, len);
     }
+    p->result.bytes += *len;
     return packed ? packed : payload;
 }
 
@@ -425,6 +507,11 @@ void curling_packer_pack(CurlingPacker *p, CurlingRound *round)
     if (p->method != CURLING_PACK_NONE) {
         curling_round_rewrite(round, pack_payload, p);
     }
+}
+
+const CurlingPacked *curling_packer_result(const CurlingPacker *p)
+{
+    return &p->result;
 }
 
 /* ---- At the receiver ---------------------------------------------------- */

@@ -50,7 +50,22 @@ typedef struct CurlingCodec {
 #define CURLING_PACK_NONE 0
 #define CURLING_PACK_DELTA 1
 #define CURLING_PACK_CODEC 2
-#define CURLING_PACK_METHODS 4          /* how many combinations there are */
+/* See what deltas would do, or do, to one page in CURLING_SAMPLE. */
+#define CURLING_PACK_SAMPLE 4
+#define CURLING_SAMPLE 16
+
+/* What came of a round; times include all its parts. */
+typedef struct CurlingPacked {
+    uint64_t raw_bytes;         /* payloads as they were staged */
+    uint64_t bytes;             /* and as they are shipped */
+    int64_t delta_ns;           /* what deltas took, the sample included */
+    uint64_t sample_raw_bytes;  /* of the sample: its pages, */
+    uint64_t sample_bytes;      /* their deltas, */
+    int64_t sample_ns;          /* and what these took or would take */
+    uint64_t codec_raw_bytes;   /* of the codec: what it was given, */
+    uint64_t codec_bytes;       /* what is left, */
+    int64_t codec_ns;           /* and what it took */
+} CurlingPacked;
 
 typedef struct CurlingPacker CurlingPacker;
 
@@ -77,6 +92,9 @@ void curling_packer_begin(CurlingPacker *packer, unsigned int method,
  * get shorter, so this cannot fail; a frame of which nothing is left goes.
  */
 void curling_packer_pack(CurlingPacker *packer, CurlingRound *round);
+
+/* Of the round at hand, so far. */
+const CurlingPacked *curling_packer_result(const CurlingPacker *packer);
 
 /* The round is whole: the next one is against it. */
 void curling_packer_end(CurlingPacker *packer);

@@ -366,6 +366,7 @@ static int begin_round(CurlingReceiver *r, const CurlingHeader *header,
     }
     if (ret == 0) {
         r->idle_ns = 0;
+        curling_pool_age(r->pool);
         note_step(r, CURLING_STEP_BEGUN, header->round);
     }
     return ret;

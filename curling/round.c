@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +22,31 @@
 
 static_assert(CURLING_HEADER_BYTES + CURLING_PAYLOAD_MAX <=
               CURLING_CHUNK_BYTES, "the longest frame fits a chunk");
+#ifndef MADV_POPULATE_WRITE             /* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
+
 static_assert(CURLING_CHUNK_BYTES % CURLING_HUGE_PAGE_BYTES == 0,
               "a chunk is whole huge pages");
 
+/* How many rounds make up the time for which the most that was in use at once
+ * is remembered. */
+#define AGE_ROUNDS 64
+
 struct CurlingPool {
     _Atomic uint64_t limit;     /* 0: none */
-    _Atomic uint64_t now;       /* the spare chunk included */
+    _Atomic uint64_t now;       /* spare chunks included */
     _Atomic uint64_t peak;
-    uint8_t *_Atomic spare;     /* for the next round, or NULL */
+
+    pthread_mutex_t lock;
+    /* protected by @lock */
+    uint8_t **spares;
+    size_t n_spares;
+    size_t spares_allocated;
+    size_t keep;                /* so many spares at most */
+    size_t most;                /* chunks in use at once, of late... */
+    size_t most_before;         /* ... and in the time before */
+    unsigned int rounds;
 };
 
 CurlingPool *curling_pool_new(uint64_t limit_bytes)
@@ -39,7 +57,8 @@ CurlingPool *curling_pool_new(uint64_t limit_bytes)
         atomic_init(&pool->limit, limit_bytes);
         atomic_init(&pool->now, 0);
         atomic_init(&pool->peak, 0);
-        atomic_init(&pool->spare, NULL);
+        pool->keep = 1;
+        pthread_mutex_init(&pool->lock, NULL);
     }
     return pool;
 }
@@ -50,19 +69,42 @@ static void unmap_chunk(CurlingPool *pool, uint8_t *memory)
     atomic_fetch_sub(&pool->now, CURLING_CHUNK_BYTES);
 }
 
+static void trim_locked(CurlingPool *pool, size_t keep)
+{
+    while (pool->n_spares > keep) {
+        unmap_chunk(pool, pool->spares[--pool->n_spares]);
+    }
+}
+
 void curling_pool_free(CurlingPool *pool)
 {
-    uint8_t *spare;
-
     if (!pool) {
         return;
     }
-    spare = atomic_exchange(&pool->spare, NULL);
-    if (spare) {
-        unmap_chunk(pool, spare);
-    }
+    trim_locked(pool, 0);
     assert(atomic_load(&pool->now) == 0);
+    free(pool->spares);
+    pthread_mutex_destroy(&pool->lock);
     free(pool);
+}
+
+static size_t used_locked(const CurlingPool *pool)
+{
+    return atomic_load(&pool->now) / CURLING_CHUNK_BYTES - pool->n_spares;
+}
+
+void curling_pool_age(CurlingPool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (++pool->rounds % AGE_ROUNDS == 0) {
+        pool->most_before = pool->most;
+        pool->most = used_locked(pool);
+    }
+    pool->keep = pool->most > pool->most_before ? pool->most
+                                                : pool->most_before;
+    pool->keep = pool->keep ? pool->keep : 1;
+    trim_locked(pool, pool->keep);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 void curling_pool_set_limit(CurlingPool *pool, uint64_t limit_bytes)
@@ -78,6 +120,16 @@ uint64_t curling_pool_limit(const CurlingPool *pool)
 uint64_t curling_pool_now(const CurlingPool *pool)
 {
     return atomic_load(&pool->now);
+}
+
+uint64_t curling_pool_used(CurlingPool *pool)
+{
+    uint64_t used;
+
+    pthread_mutex_lock(&pool->lock);
+    used = used_locked(pool) * CURLING_CHUNK_BYTES;
+    pthread_mutex_unlock(&pool->lock);
+    return used;
 }
 
 uint64_t curling_pool_peak(const CurlingPool *pool)
@@ -149,38 +201,95 @@ static uint8_t *map_chunk(void)
     return area;
 }
 
-static int get_chunk(CurlingPool *pool, uint8_t **memory, CurlingError *err)
+static void note_used_locked(CurlingPool *pool)
 {
-    uint64_t now = atomic_load(&pool->now);
-    int ret;
-
-    /* The spare is accounted; the limit may have come down since. */
-    if (!above_limit(pool, now)) {
-        *memory = atomic_exchange(&pool->spare, NULL);
-        if (*memory) {
-            return 0;
-        }
+    if (used_locked(pool) > pool->most) {
+        pool->most = used_locked(pool);
     }
-    ret = account_chunk(pool, err);
+}
+
+static uint8_t *take_spare(CurlingPool *pool)
+{
+    uint8_t *memory = NULL;
+
+    pthread_mutex_lock(&pool->lock);
+    /* Spares are accounted; the limit may have come down since. */
+    if (pool->n_spares && !above_limit(pool, atomic_load(&pool->now))) {
+        memory = pool->spares[--pool->n_spares];
+        note_used_locked(pool);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return memory;
+}
+
+static int new_chunk(CurlingPool *pool, uint8_t **memory, CurlingError *err)
+{
+    int ret = account_chunk(pool, err);
+
     if (ret) {
         return ret;
     }
     *memory = map_chunk();
     if (!*memory) {
-        atomic_fetch_sub(&pool->now, CURLING_CHUNK_BYTES);
+        uint64_t now = atomic_fetch_sub(&pool->now, CURLING_CHUNK_BYTES);
+
         return curling_error_set(err, -ENOMEM,
                                  "no memory for a round beyond %" PRIu64
-                                 " bytes", now);
+                                 " bytes", now - CURLING_CHUNK_BYTES);
     }
     return 0;
 }
 
+static int get_chunk(CurlingPool *pool, uint8_t **memory, CurlingError *err)
+{
+    int ret = 0;
+
+    *memory = take_spare(pool);
+    if (!*memory) {
+        ret = new_chunk(pool, memory, err);
+    }
+    if (ret == 0) {
+        pthread_mutex_lock(&pool->lock);
+        note_used_locked(pool);
+        pthread_mutex_unlock(&pool->lock);
+    }
+    return ret;
+}
+
+static bool grow_spares_locked(CurlingPool *pool)
+{
+    size_t wanted = pool->spares_allocated ? 2 * pool->spares_allocated : 16;
+    uint8_t **spares;
+
+    if (pool->n_spares < pool->spares_allocated) {
+        return true;
+    }
+    spares = realloc(pool->spares, wanted * sizeof(*spares));
+    if (!spares) {
+        return false;
+    }
+    pool->spares = spares;
+    pool->spares_allocated = wanted;
+    return true;
+}
+
+static bool keep_spare(CurlingPool *pool, uint8_t *memory)
+{
+    bool keep;
+
+    pthread_mutex_lock(&pool->lock);
+    keep = !above_limit(pool, atomic_load(&pool->now)) &&
+           pool->n_spares < pool->keep && grow_spares_locked(pool);
+    if (keep) {
+        pool->spares[pool->n_spares++] = memory;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return keep;
+}
+
 static void put_chunk(CurlingPool *pool, uint8_t *memory)
 {
-    uint8_t *none = NULL;
-
-    if (above_limit(pool, atomic_load(&pool->now)) ||
-        !atomic_compare_exchange_strong(&pool->spare, &none, memory)) {
+    if (!keep_spare(pool, memory)) {
         unmap_chunk(pool, memory);
     }
 }
@@ -293,6 +402,42 @@ static void close_room(CurlingRound *round)
     if (round->room_bytes) {
         commit(round, round->filled_bytes);
     }
+}
+
+/* No more than advice, as MADV_HUGEPAGE: else pages come as they are used. */
+static void populate(uint8_t *memory, size_t len)
+{
+    size_t begun = (uintptr_t)memory % 4096;
+
+    madvise(memory - begun, len + begun, MADV_POPULATE_WRITE);
+}
+
+int curling_round_prepare(CurlingRound *round, uint64_t len_bytes,
+                          CurlingError *err)
+{
+    CurlingPool *pool = round->pool;
+    CurlingChunk *chunk = last_chunk(round);
+    uint64_t ready = bytes_left(round);
+    int ret = 0;
+
+    if (ready) {
+        populate(chunk->memory + chunk->used, CURLING_CHUNK_BYTES -
+                                              chunk->used);
+    }
+    pthread_mutex_lock(&pool->lock);
+    ready += pool->n_spares * CURLING_CHUNK_BYTES;
+    while (ret == 0 && ready < len_bytes && grow_spares_locked(pool)) {
+        uint8_t *memory;
+
+        ret = new_chunk(pool, &memory, err);
+        if (ret == 0) {
+            populate(memory, CURLING_CHUNK_BYTES);
+            pool->spares[pool->n_spares++] = memory;
+            ready += CURLING_CHUNK_BYTES;
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return ret;
 }
 
 /* Room for a frame of @min to @max bytes; no room is reserved now. */

@@ -11,9 +11,8 @@
  *        ^                |                      |
  *        +----discard-----+----------------------+
  *
- * A round and its pool are used by one thread at a time, the pool's
- * accounting excepted: it may be read, and rounds of one pool may grow, in
- * any threads.
+ * A round is used by one thread at a time; rounds of one pool may grow in
+ * several.
  *
  * Copyright the Curling authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -54,10 +53,18 @@ void curling_pool_free(CurlingPool *pool);
 void curling_pool_set_limit(CurlingPool *pool, uint64_t limit_bytes);
 uint64_t curling_pool_limit(const CurlingPool *pool);
 
-/* Bytes of chunks held now, the spare one included, and the most that ever
- * were. */
+/*
+ * A round begins: where this is called once for each, the pool keeps as much
+ * memory as rounds had in use at once of late, some 100 of them, for the next
+ * ones; else one chunk.  Any thread.
+ */
+void curling_pool_age(CurlingPool *pool);
+
+/* Bytes of chunks held now, spare ones included, and the most that ever
+ * were; those that rounds use. */
 uint64_t curling_pool_now(const CurlingPool *pool);
 uint64_t curling_pool_peak(const CurlingPool *pool);
+uint64_t curling_pool_used(CurlingPool *pool);
 
 /* The peak is what is held now. */
 void curling_pool_forget_peak(CurlingPool *pool);
@@ -73,6 +80,15 @@ void curling_round_free(CurlingRound *round);
  * round a delta is against, or none. */
 void curling_round_begin(CurlingRound *round, uint64_t number,
                          uint32_t generation, uint32_t kind, uint64_t base);
+
+/*
+ * See that the next @len_bytes that @round takes are in memory by then: new
+ * memory costs its user a page fault and the time to clear it.  What of them
+ * does not fit the pool's limit is not there (-EOVERFLOW, -ENOMEM); what is
+ * there is used first all the same.
+ */
+int curling_round_prepare(CurlingRound *round, uint64_t len_bytes,
+                          CurlingError *err);
 
 /*
  * OPEN only.  Room for one DATA frame with a payload of up to @max_bytes (1
@@ -133,8 +149,8 @@ void curling_round_get_end(const CurlingRound *round, uint8_t *end);
  */
 CurlingRound *curling_round_take(CurlingRound *round);
 
-/* Any state -> EMPTY; memory goes back to the pool, which keeps at most one
- * chunk for the next round and gives the others back to the system. */
+/* Any state -> EMPTY; memory goes back to the pool, which keeps some of it
+ * for the next round (curling_pool_age()) and gives back the rest. */
 void curling_round_discard(CurlingRound *round);
 
 /*

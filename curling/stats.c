@@ -12,30 +12,25 @@
 
 void curling_stats_add(CurlingStats *stats, uint64_t value)
 {
-    uint32_t kept = value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
-
-    stats->values[stats->next] = kept;
+    stats->values[stats->next] = value;
     stats->next = (stats->next + 1) % CURLING_STATS_VALUES;
     if (stats->count < CURLING_STATS_VALUES) {
         stats->count++;
-    }
-    if (kept > stats->max) {
-        stats->max = kept;
     }
 }
 
 static int compare_values(const void *a, const void *b)
 {
-    uint32_t x = *(const uint32_t *)a;
-    uint32_t y = *(const uint32_t *)b;
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
 
     return (x > y) - (x < y);
 }
 
-uint32_t curling_stats_percentile(const CurlingStats *stats,
+uint64_t curling_stats_percentile(const CurlingStats *stats,
                                   unsigned int percent)
 {
-    uint32_t sorted[CURLING_STATS_VALUES];
+    uint64_t sorted[CURLING_STATS_VALUES];
     uint32_t rank;
 
     if (!stats->count) {

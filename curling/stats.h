@@ -14,17 +14,16 @@
 
 /* Zeroed = empty.  One writer; a reader needs the writer's lock. */
 typedef struct CurlingStats {
-    uint32_t values[CURLING_STATS_VALUES];
+    uint64_t values[CURLING_STATS_VALUES];
     uint32_t next;              /* where the next value goes */
     uint32_t count;             /* at most CURLING_STATS_VALUES */
-    uint32_t max;               /* of all values ever added */
 } CurlingStats;
 
 void curling_stats_add(CurlingStats *stats, uint64_t value);
 
 /* The value that @percent (1 to 100) of the kept ones do not exceed (nearest
  * rank); 0 when empty. */
-uint32_t curling_stats_percentile(const CurlingStats *stats,
+uint64_t curling_stats_percentile(const CurlingStats *stats,
                                   unsigned int percent);
 
 #endif

@@ -30,7 +30,6 @@ static void test_empty(void **state)
     for (unsigned int percent = 0; percent <= 200; percent++) {
         assert_int_equal(curling_stats_percentile(&stats, percent), 0);
     }
-    assert_int_equal(stats.max, 0);
 }
 
 static void test_one_value(void **state)
@@ -43,7 +42,6 @@ static void test_one_value(void **state)
         assert_int_equal(curling_stats_percentile(&stats, percent), 42);
     }
     assert_int_equal(stats.count, 1);
-    assert_int_equal(stats.max, 42);
 }
 
 /* The textbook example of nearest rank, in another order */
@@ -92,7 +90,7 @@ static void test_full(void **state)
     }
 }
 
-static void test_old_values_go_the_maximum_stays(void **state)
+static void test_old_values_go(void **state)
 {
     CurlingStats stats = { .count = 0 };
 
@@ -106,7 +104,6 @@ static void test_old_values_go_the_maximum_stays(void **state)
     assert_int_equal(stats.count, CURLING_STATS_VALUES);
     assert_int_equal(curling_stats_percentile(&stats, 100), 6);
     assert_int_equal(curling_stats_percentile(&stats, 99), 5);
-    assert_int_equal(stats.max, 1000000);
     for (uint32_t i = 0; i < 2500; i++) {
         curling_stats_add(&stats, i);
     }
@@ -122,11 +119,13 @@ static void test_reading_changes_nothing(void **state)
     (void)state;
     add_all(&stats, values, 3);
     curling_stats_percentile(&stats, 50);
-    assert_memory_equal(stats.values, values, sizeof(values));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(stats.values[i], values[i]);
+    }
     assert_int_equal(stats.next, 3);
 }
 
-static void test_large_values_are_cut(void **state)
+static void test_large_values(void **state)
 {
     CurlingStats stats = { .count = 0 };
 
@@ -135,8 +134,9 @@ static void test_large_values_are_cut(void **state)
     curling_stats_add(&stats, (uint64_t)UINT32_MAX + 5);
     curling_stats_add(&stats, UINT64_MAX);
     assert_int_equal(curling_stats_percentile(&stats, 1), UINT32_MAX - 1);
-    assert_int_equal(curling_stats_percentile(&stats, 50), UINT32_MAX);
-    assert_int_equal(stats.max, UINT32_MAX);
+    assert_true(curling_stats_percentile(&stats, 50) ==
+                (uint64_t)UINT32_MAX + 5);
+    assert_true(curling_stats_percentile(&stats, 100) == UINT64_MAX);
 }
 
 int main(void)
@@ -147,9 +147,9 @@ int main(void)
         cmocka_unit_test(test_nearest_rank),
         cmocka_unit_test(test_percent_out_of_range),
         cmocka_unit_test(test_full),
-        cmocka_unit_test(test_old_values_go_the_maximum_stays),
+        cmocka_unit_test(test_old_values_go),
         cmocka_unit_test(test_reading_changes_nothing),
-        cmocka_unit_test(test_large_values_are_cut),
+        cmocka_unit_test(test_large_values),
     };
 
     return cmocka_run_group_tests_name("stats", tests, NULL, NULL);

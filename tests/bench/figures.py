@@ -66,20 +66,18 @@ def stops(events):
 
 def rounds(steps):
     """Curling's rounds from its trace, in order: dicts of when (ns of
-    CLOCK_REALTIME) and how much."""
+    CLOCK_MONOTONIC) and how much."""
     found = {}
     for when, event, text in steps:
-        words = text.replace(":", "").split()
+        words = text.replace(":", "").replace(",", "").split()
         if len(words) < 2 or words[0] != "round" or not words[1].isdigit():
             continue
         item = found.setdefault(int(words[1]), {"number": int(words[1])})
-        if event == "curling_paused":
-            item["paused_ns"] = when
-        elif event == "curling_captured":
-            item["pages"] = int(words[2])
-        elif event == "curling_resumed":
-            item["resumed_ns"] = when
+        if event == "curling_resumed":
+            # N guest resumed after N us N pages paused at N ns
             item["pause_us"] = int(words[5])
+            item["pages"] = int(words[7])
+            item["paused_ns"] = int(words[11])
         elif event == "curling_shipped":
             item["bytes"] = int(words[2])
         elif event == "curling_committed":

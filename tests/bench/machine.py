@@ -232,9 +232,9 @@ class Machine:
                         number = number * 10 + int(octet)
         return beats, work
 
-    def traced(self):
-        """Curling's steps: lists of (when in ns of CLOCK_REALTIME, event,
-        text)."""
+    def traced(self, offset_ns):
+        """Curling's steps: lists of (when in ns of CLOCK_MONOTONIC, event,
+        text); @offset_ns: of CLOCK_REALTIME to that."""
         steps = []
         with open(self._path("trace"), errors="replace") as file:
             for line in file:
@@ -242,6 +242,6 @@ class Machine:
                 when = head.partition("@")[2]
                 event, _, text = rest.partition(" ")
                 if when and event.startswith("curling_"):
-                    steps.append((int(float(when) * 1e6) * 1000, event,
-                                  text.rstrip("\n")))
+                    steps.append((int(float(when) * 1e6) * 1000 - offset_ns,
+                                  event, text.rstrip("\n")))
         return steps

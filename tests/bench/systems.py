@@ -242,8 +242,8 @@ class Curling(System):
         if receiver:
             return ["-incoming", "curling:tcp:%s:%d" % (self.network.address,
                                                         PORT)]
-        return ["-trace", "curling_paused", "-trace", "curling_captured",
-                "-trace", "curling_resumed", "-trace", "curling_shipped",
+        # None of them within the pause.
+        return ["-trace", "curling_resumed", "-trace", "curling_shipped",
                 "-trace", "curling_committed"]
 
     def protect(self):
@@ -271,9 +271,8 @@ class Curling(System):
         time.sleep(0.5)
 
     def measured(self):
-        begin, end = (at + self.offset_ns for at in (self.begin_ns,
-                                                     self.end_ns))
-        done = [r for r in figures.rounds(self.sender.traced())
+        begin, end = self.begin_ns, self.end_ns
+        done = [r for r in figures.rounds(self.sender.traced(self.offset_ns))
                 if begin <= r.get("paused_ns", 0) and
                 r.get("committed_ns", end + 1) <= end]
         beats, _ = self.receiver.recorded()
@@ -285,8 +284,7 @@ class Curling(System):
             "round_pages": [r["pages"] for r in done],
             "lag_us": [(after["committed_ns"] - before["paused_ns"]) / 1000
                        for before, after in zip(done, done[1:])],
-            "bounds_ns": [r["paused_ns"] - self.offset_ns - figures.BEAT_NS
-                          for r in done],
+            "bounds_ns": [r["paused_ns"] - figures.BEAT_NS for r in done],
             "timeline": [((r["paused_ns"] - begin) / 1e9, r["pause_us"])
                          for r in done],
             "takeover_us": [(after[0] - self.killed_ns) / 1000]
