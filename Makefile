@@ -27,6 +27,7 @@ LIB_SOURCES = \
 	frame.c \
 	hello.c \
 	intake.c \
+	memory.c \
 	offers.c \
 	pack.c \
 	ram.c \
@@ -41,18 +42,22 @@ LIB_SOURCES = \
 UNIT_TESTS = \
 	test-channel \
 	test-crc32c \
+	test-delta \
 	test-describe \
 	test-ends \
 	test-failover \
 	test-frame \
+	test-pack \
 	test-ram \
 	test-round \
 	test-session \
-	test-stats
+	test-stats \
+	test-tuner
 
 # Harnesses tests/fuzz-NAME.c, each with a corpus in tests/corpus/NAME:
 # "make fuzz" runs them, and the unit tests replay the corpora
 FUZZERS = \
+	delta \
 	frame \
 	round \
 	sender \

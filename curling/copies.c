@@ -8,12 +8,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "copies.h"
+#include "memory.h"
 
 /* Memory is taken by slabs of so much. */
-#define SLAB_BYTES (2u << 20)
+#define SLAB_BYTES CURLING_HUGE_PAGE_BYTES
 
 /* A page that was not dirty for so many rounds gives its place to others... */
 #define COLD_ROUNDS 8
@@ -65,7 +65,7 @@ void curling_copies_free(CurlingCopies *c)
 void curling_copies_forget(CurlingCopies *c)
 {
     for (size_t i = 0; i < c->n_slabs; i++) {
-        munmap(c->slabs[i], SLAB_BYTES);
+        curling_memory_unmap(c->slabs[i], SLAB_BYTES);
     }
     for (uint32_t i = 0; c->index && i < c->layout->n_blocks; i++) {
         free(c->index[i]);
@@ -158,9 +158,8 @@ static bool add_slab(CurlingCopies *c)
         return false;
     }
     c->slots = slots;
-    slabs[c->n_slabs] = mmap(NULL, SLAB_BYTES, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (slabs[c->n_slabs] == MAP_FAILED) {
+    slabs[c->n_slabs] = curling_memory_map(SLAB_BYTES);
+    if (!slabs[c->n_slabs]) {
         return false;
     }
     c->n_slabs++;

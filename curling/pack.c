@@ -165,11 +165,7 @@ static void close_record(Out *out)
         out->record.count -= out->unchanged;
         out->at -= 2 * out->unchanged;
     }
-    if (out->record.count) {
-        curling_record_put(out->open, &out->record);
-    } else {
-        out->at = out->open;
-    }
+    curling_record_put(out->open, &out->record);
     out->open = NULL;
 }
 
@@ -440,13 +436,16 @@ static void sample(CurlingPacker *p, const uint8_t *payload, size_t len)
         for (uint32_t i = 0; record.type != CURLING_RECORD_DEVICE &&
                              i < record.count; i++) {
             uint64_t page = record.first + i;
-            bool zero = record.type == CURLING_RECORD_ZERO;
+            const uint8_t *content = payload + i * page_bytes;
 
-            if (is_sampled(p, page) && !zero) {
-                sampled_delta_of(p, record.block, page,
-                                 payload + i * page_bytes);
-            } else if (is_sampled(p, page)) {
+            if (!is_sampled(p, page)) {
+                continue;
+            }
+            if (record.type == CURLING_RECORD_ZERO ||
+                curling_page_is_zero(content, page_bytes)) {
                 note_zero(p, record.block, page);
+            } else {
+                sampled_delta_of(p, record.block, page, content);
             }
         }
         payload += record.type == CURLING_RECORD_DEVICE ? record.count :
@@ -462,7 +461,7 @@ static const uint8_t *pack_by_codec(CurlingPacker *p, const uint8_t *payload,
     int64_t began_ns = curling_clock_ns();
     size_t packed = p->codec->pack(p->context, payload, *len,
                                    p->packed + CURLING_RECORD_BYTES,
-                                   *len - CURLING_RECORD_BYTES);
+                                   *len - CURLING_RECORD_BYTES - 1);
 
     p->result.codec_ns += curling_clock_ns() - began_ns;
     p->result.codec_raw_bytes += *len;
@@ -573,7 +572,6 @@ static int check_packed(const CurlingUnpacker *u, const CurlingRecord *record,
 int curling_unpack(CurlingUnpacker *u, const uint8_t **payload,
                    size_t *len_bytes, CurlingError *err)
 {
-    const uint8_t *packed = *payload + CURLING_RECORD_BYTES;
     CurlingRecord record;
     ssize_t len;
     int ret;
@@ -587,8 +585,8 @@ int curling_unpack(CurlingUnpacker *u, const uint8_t **payload,
     if (ret < 0) {
         return ret;
     }
-    len = u->codec->unpack(u->context, packed, record.first, u->payload,
-                           record.count);
+    len = u->codec->unpack(u->context, *payload + CURLING_RECORD_BYTES,
+                           record.first, u->payload, record.count);
     if (len != record.count) {
         return curling_error_set(err, -EPROTO, "a ZSTD record does not unpack "
                                  "to the %" PRIu32 " octets that it says",

@@ -50,11 +50,13 @@ typedef struct CurlingCodec {
 #define CURLING_PACK_NONE 0
 #define CURLING_PACK_DELTA 1
 #define CURLING_PACK_CODEC 2
-/* See what deltas would do, or do, to one page in CURLING_SAMPLE. */
+#define CURLING_PACK_METHODS 4          /* so many combinations */
+/* Also: see what deltas would do, or do, to one page in CURLING_SAMPLE. */
 #define CURLING_PACK_SAMPLE 4
 #define CURLING_SAMPLE 16
 
-/* What came of a round; times include all its parts. */
+/* What came of a round that is packed in some way, or sampled; times include
+ * all its parts. */
 typedef struct CurlingPacked {
     uint64_t raw_bytes;         /* payloads as they were staged */
     uint64_t bytes;             /* and as they are shipped */

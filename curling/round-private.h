@@ -11,13 +11,6 @@
 #include "round.h"
 
 /*
- * Chunks begin where a huge page can: to touch one for the first time then
- * takes two page faults, not a thousand.  Staged while the guest is paused,
- * that was measured to be six times as fast.
- */
-#define CURLING_HUGE_PAGE_BYTES (2u << 20)
-
-/*
  * CURLING_CHUNK_BYTES at @memory:
  *
  *      0       start        finished        used

@@ -12,14 +12,16 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "crc32c.h"
+#include "memory.h"
 #include "round-private.h"
 
 /* Sequence numbers are u32 and start at 0. */
 #define FRAMES_MAX ((uint64_t)UINT32_MAX + 1)
 
+static_assert(CURLING_HEADER_BYTES + CURLING_PAYLOAD_MAX <=
+              CURLING_CHUNK_BYTES, "the longest frame fits a chunk");
 static_assert(CURLING_HEADER_BYTES + CURLING_PAYLOAD_MAX <=
               CURLING_CHUNK_BYTES, "the longest frame fits a chunk");
 #ifndef MADV_POPULATE_WRITE             /* Linux 5.14 */
@@ -65,7 +67,7 @@ CurlingPool *curling_pool_new(uint64_t limit_bytes)
 
 static void unmap_chunk(CurlingPool *pool, uint8_t *memory)
 {
-    munmap(memory, CURLING_CHUNK_BYTES);
+    curling_memory_unmap(memory, CURLING_CHUNK_BYTES);
     atomic_fetch_sub(&pool->now, CURLING_CHUNK_BYTES);
 }
 
@@ -177,30 +179,6 @@ static int account_chunk(CurlingPool *pool, CurlingError *err)
     return 0;
 }
 
-/* NULL without memory */
-static uint8_t *map_chunk(void)
-{
-    uint8_t *area = mmap(NULL, CURLING_CHUNK_BYTES + CURLING_HUGE_PAGE_BYTES,
-                         PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                         -1, 0);
-    size_t before;
-    size_t behind;
-
-    if (area == MAP_FAILED) {
-        return NULL;
-    }
-    before = -(uintptr_t)area % CURLING_HUGE_PAGE_BYTES;
-    behind = CURLING_HUGE_PAGE_BYTES - before;
-    if (before) {
-        munmap(area, before);
-    }
-    area += before;
-    munmap(area + CURLING_CHUNK_BYTES, behind);
-    /* No more than advice: small pages do as well, only slower. */
-    madvise(area, CURLING_CHUNK_BYTES, MADV_HUGEPAGE);
-    return area;
-}
-
 static void note_used_locked(CurlingPool *pool)
 {
     if (used_locked(pool) > pool->most) {
@@ -229,7 +207,7 @@ static int new_chunk(CurlingPool *pool, uint8_t **memory, CurlingError *err)
     if (ret) {
         return ret;
     }
-    *memory = map_chunk();
+    *memory = curling_memory_map(CURLING_CHUNK_BYTES);
     if (!*memory) {
         uint64_t now = atomic_fetch_sub(&pool->now, CURLING_CHUNK_BYTES);
 
@@ -404,14 +382,6 @@ static void close_room(CurlingRound *round)
     }
 }
 
-/* No more than advice, as MADV_HUGEPAGE: else pages come as they are used. */
-static void populate(uint8_t *memory, size_t len)
-{
-    size_t begun = (uintptr_t)memory % 4096;
-
-    madvise(memory - begun, len + begun, MADV_POPULATE_WRITE);
-}
-
 int curling_round_prepare(CurlingRound *round, uint64_t len_bytes,
                           CurlingError *err)
 {
@@ -421,8 +391,8 @@ int curling_round_prepare(CurlingRound *round, uint64_t len_bytes,
     int ret = 0;
 
     if (ready) {
-        populate(chunk->memory + chunk->used, CURLING_CHUNK_BYTES -
-                                              chunk->used);
+        curling_memory_populate(chunk->memory + chunk->used,
+                                CURLING_CHUNK_BYTES - chunk->used);
     }
     pthread_mutex_lock(&pool->lock);
     ready += pool->n_spares * CURLING_CHUNK_BYTES;
@@ -431,7 +401,7 @@ int curling_round_prepare(CurlingRound *round, uint64_t len_bytes,
 
         ret = new_chunk(pool, &memory, err);
         if (ret == 0) {
-            populate(memory, CURLING_CHUNK_BYTES);
+            curling_memory_populate(memory, CURLING_CHUNK_BYTES);
             pool->spares[pool->n_spares++] = memory;
             ready += CURLING_CHUNK_BYTES;
         }

@@ -37,14 +37,16 @@ static void note_way(CurlingTunerWay *way, uint64_t given, uint64_t left,
     way->known = true;
 }
 
-static void decide(CurlingTunerWay *way, double link_ns)
+static bool is_worth(CurlingTunerWay *way, double link_ns)
 {
     double saved_ns = (1 - way->left) * link_ns;
 
-    if (way->known && link_ns > 0) {
-        way->used = way->used ? way->ns < saved_ns * WORTH
-                              : way->ns * WORTH < saved_ns;
+    if (!way->known) {
+        return false;
     }
+    way->used = way->used ? way->ns < saved_ns * WORTH
+                          : way->ns * WORTH < saved_ns;
+    return way->used;
 }
 
 unsigned int curling_tuner_choose(CurlingTuner *t, bool has_codec)
@@ -52,30 +54,29 @@ unsigned int curling_tuner_choose(CurlingTuner *t, bool has_codec)
     bool trial = t->rounds++ % TRIAL_ROUNDS == 1;
     unsigned int method = CURLING_PACK_SAMPLE;
 
-    decide(&t->delta, t->link_ns);
-    decide(&t->codec, t->link_ns);
-    if (t->delta.used) {
+    if (is_worth(&t->delta, t->link_ns) || !t->delta.known) {
         method |= CURLING_PACK_DELTA;
     }
-    if (has_codec && (t->codec.used || trial)) {
+    if (has_codec && (is_worth(&t->codec, t->link_ns) || trial)) {
         method |= CURLING_PACK_CODEC;
     }
     return method;
 }
 
 void curling_tuner_note(CurlingTuner *t, const CurlingPacked *packed,
-                        int64_t ship_ns)
+                        int64_t sent_ns)
 {
-    double sent_ns = (double)(ship_ns - packed->delta_ns - packed->codec_ns);
+    double took_ns = (double)sent_ns;
 
     /* The way there and back, which rounds of any size take; it may have
      * become longer. */
-    if (!t->least_ns || sent_ns < t->least_ns) {
-        t->least_ns = sent_ns;
+    if (packed->bytes < LINK_BYTES_MIN &&
+        (!t->least_ns || took_ns < t->least_ns)) {
+        t->least_ns = took_ns;
     }
     t->least_ns *= 1.002;
-    if (packed->bytes >= LINK_BYTES_MIN && sent_ns > t->least_ns) {
-        mix(&t->link_ns, (sent_ns - t->least_ns) / (double)packed->bytes,
+    if (packed->bytes >= LINK_BYTES_MIN && took_ns > t->least_ns) {
+        mix(&t->link_ns, (took_ns - t->least_ns) / (double)packed->bytes,
             t->link_ns > 0);
     }
     note_way(&t->delta, packed->sample_raw_bytes, packed->sample_bytes,

@@ -42,8 +42,8 @@ typedef struct CurlingTuner {
 unsigned int curling_tuner_choose(CurlingTuner *tuner, bool has_codec);
 
 /* A round that was packed as chosen is committed: @packed says what came of
- * it, @ship_ns how long it took from packing until it was RECEIVED. */
+ * it, @sent_ns how long it took to send that, until it was RECEIVED. */
 void curling_tuner_note(CurlingTuner *tuner, const CurlingPacked *packed,
-                        int64_t ship_ns);
+                        int64_t sent_ns);
 
 #endif

@@ -187,6 +187,7 @@ static void apply(Fuzz *f, const CurlingRound *round)
 {
     static uint8_t image[FUZZ_RAM_BYTES];
     static uint8_t after[FUZZ_RAM_BYTES];
+    bool deltas = curling_round_kind(round) == CURLING_KIND_DELTA;
     uint8_t device[FUZZ_DEVICE_MAX];
     size_t modelled_bytes = 0;
     uint64_t device_bytes = 0;
@@ -203,8 +204,8 @@ static void apply(Fuzz *f, const CurlingRound *round)
         int ret;
 
         memcpy(alone, payload, len);
-        ret = curling_ram_validate(&f->ram.layout, false, alone, len, &device_bytes,
-                                   &err);
+        ret = curling_ram_validate(&f->ram.layout, deltas, alone, len,
+                                   &device_bytes, &err);
         if (ret == 0) {
             must(device_bytes <= FUZZ_DEVICE_MAX);
             curling_ram_walk(&f->ram.layout, alone, len, NULL);

@@ -25,6 +25,7 @@
 #include "describe.h"
 #include "fuzz.h"
 #include "receiver.h"
+#include "toy-codec.h"
 
 #define PEERS_MAX 10
 #define WHOLES_MAX (PEERS_MAX * FUZZ_FRAMES_MAX / 2)
@@ -235,6 +236,9 @@ static void check_round_locked(Fuzz *f, const Whole *whole, bool streamed)
                            &f->device_bytes);
         }
     }
+    /* What the next round's deltas are against */
+    memset(f->device + f->device_bytes, 0,
+           sizeof(f->device) - f->device_bytes);
     must(!memcmp(f->image, ram, sizeof(ram)));
 }
 
@@ -686,6 +690,7 @@ static void start(Fuzz *f, FuzzInput *in, pthread_t *thread)
     uint8_t policies = fuzz_u8(in);
     CurlingReceiverConfig config = {
         .layout = &f->ram.layout,
+        .codec = &toy_codec,
         .settings = &f->settings,
         .ops = &ops,
         .opaque = f,

@@ -12,6 +12,7 @@
 #include "channel.h"
 #include "crc32c.h"
 #include "fuzz.h"
+#include "toy-codec.h"
 
 void fuzz_must(bool holds, const char *what, const char *file, int line)
 {
@@ -102,11 +103,105 @@ void fuzz_ram_copy(const FuzzRam *ram, uint8_t *to)
            FUZZ_PAGES_1 * FUZZ_PAGE);
 }
 
+static size_t number_at(const uint8_t **at, const uint8_t *end)
+{
+    size_t number = 0;
+    unsigned int shift = 0;
+    uint8_t octet;
+
+    do {
+        must(*at < end && shift < 21);
+        octet = *(*at)++;
+        number |= (size_t)(octet & 0x7f) << shift;
+        shift += 7;
+    } while (octet & 0x80);
+    return number;
+}
+
+void fuzz_delta_model(const uint8_t *delta, size_t len_bytes, uint8_t *page,
+                      size_t page_bytes)
+{
+    const uint8_t *end = delta + len_bytes;
+    size_t at = 0;
+
+    while (delta < end) {
+        size_t fresh;
+
+        at += number_at(&delta, end);
+        fresh = number_at(&delta, end);
+        must(fresh > 0);
+        while (fresh--) {
+            must(delta < end && at < page_bytes);
+            page[at++] = *delta++;
+        }
+    }
+}
+
+/* Returns how many octets follow the record's header. */
+static size_t model_device(uint8_t type, const uint8_t *content, size_t count,
+                           uint8_t *to)
+{
+    size_t len;
+
+    if (type == CURLING_RECORD_DEVICE) {
+        memcpy(to, content, count);
+        return count;
+    }
+    len = curling_get_u32(content);
+    fuzz_delta_model(content + 4, len, to, count);
+    return 4 + len;
+}
+
+static size_t model_pages(uint8_t type, const uint8_t *content, size_t count,
+                          uint8_t *to)
+{
+    size_t at = 0;
+
+    switch (type) {
+    case CURLING_RECORD_PAGES:
+        memcpy(to, content, count * FUZZ_PAGE);
+        return count * FUZZ_PAGE;
+    case CURLING_RECORD_DELTA:
+        for (size_t i = 0; i < count; i++) {
+            size_t len = curling_get_u16(content + at);
+
+            fuzz_delta_model(content + at + 2, len, to + i * FUZZ_PAGE,
+                             FUZZ_PAGE);
+            at += 2 + len;
+        }
+        return at;
+    default:
+        must(type == CURLING_RECORD_ZERO);
+        memset(to, 0, count * FUZZ_PAGE);
+        return 0;
+    }
+}
+
+static void model_packed(const uint8_t *payload, size_t len_bytes,
+                         uint8_t *image, uint8_t *device, size_t *device_bytes)
+{
+    size_t count = curling_get_u32(payload + CURLING_RECORD_COUNT);
+    uint8_t *records = malloc(count);
+
+    must(records);
+    must(toy_unpack(NULL, payload + CURLING_RECORD_BYTES,
+                    len_bytes - CURLING_RECORD_BYTES, records, count) ==
+         (ssize_t)count);
+    must(count < CURLING_RECORD_BYTES ||
+         records[CURLING_RECORD_TYPE] != CURLING_RECORD_ZSTD);
+    fuzz_ram_model(records, count, image, device, device_bytes);
+    free(records);
+}
+
 void fuzz_ram_model(const uint8_t *payload, size_t len_bytes, uint8_t *image,
                     uint8_t *device, size_t *device_bytes)
 {
     const uint8_t *end = payload + len_bytes;
 
+    if (len_bytes && payload[CURLING_RECORD_TYPE] == CURLING_RECORD_ZSTD) {
+        model_packed(payload, len_bytes, image, device, device_bytes);
+        return;
+    }
     while (payload < end) {
         uint8_t type = payload[CURLING_RECORD_TYPE];
         size_t block = curling_get_u16(payload + CURLING_RECORD_BLOCK);
@@ -115,22 +210,16 @@ void fuzz_ram_model(const uint8_t *payload, size_t len_bytes, uint8_t *image,
         size_t at = (first + block * FUZZ_PAGES_0) * FUZZ_PAGE;
 
         payload += CURLING_RECORD_BYTES;
-        if (type == CURLING_RECORD_DEVICE) {
+        if (type == CURLING_RECORD_DEVICE ||
+            type == CURLING_RECORD_DEVICE_DELTA) {
             must(first == *device_bytes && count <= FUZZ_DEVICE_MAX - first);
-            memcpy(device + first, payload, count);
+            payload += model_device(type, payload, count, device + first);
             *device_bytes += count;
-            payload += count;
             continue;
         }
         must(block < 2 && count > 0 && first < FUZZ_PAGES_0);
         must(first + count <= (block ? FUZZ_PAGES_1 : FUZZ_PAGES_0));
-        if (type == CURLING_RECORD_ZERO) {
-            memset(image + at, 0, count * FUZZ_PAGE);
-        } else {
-            must(type == CURLING_RECORD_PAGES);
-            memcpy(image + at, payload, count * FUZZ_PAGE);
-            payload += count * FUZZ_PAGE;
-        }
+        payload += model_pages(type, payload, count, image + at);
     }
     must(payload == end);
 }
@@ -161,24 +250,79 @@ static size_t put_pages(FuzzInput *in, uint8_t *to, size_t pages)
     return pages * FUZZ_PAGE;
 }
 
+static size_t copy_some(FuzzInput *in, uint8_t *to, size_t len,
+                        size_t max_bytes)
+{
+    return copy(in, to, len < max_bytes ? len : max_bytes);
+}
+
+/* @count times a length of @length_bytes and as much as it says */
+static size_t put_deltas(FuzzInput *in, uint8_t *to, size_t max_bytes,
+                         uint32_t count, size_t length_bytes)
+{
+    size_t len = 0;
+
+    while (count-- && in->left >= length_bytes &&
+           max_bytes - len >= length_bytes) {
+        const uint8_t *length = to + len;
+
+        len += copy(in, to + len, length_bytes);
+        len += copy_some(in, to + len, length_bytes == 2 ?
+                         curling_get_u16(length) : curling_get_u32(length),
+                         max_bytes - len);
+    }
+    return len;
+}
+
+/* Behind the header at @record, which is made right */
+static size_t put_packed(FuzzInput *in, uint8_t *record, size_t max_bytes)
+{
+    uint8_t *records = malloc(CURLING_PAYLOAD_MAX);
+    size_t len, packed;
+
+    must(records);
+    len = fuzz_records(in, records, CURLING_PAYLOAD_MAX);
+    packed = toy_pack(NULL, records, len, record + CURLING_RECORD_BYTES,
+                      max_bytes);
+    curling_put_u32(record + CURLING_RECORD_COUNT, (uint32_t)len);
+    curling_put_u64(record + CURLING_RECORD_FIRST, packed);
+    free(records);
+    return packed;
+}
+
+/* What follows the header at @record: of PAGES, if it fits */
+static size_t put_content(FuzzInput *in, uint8_t *record, size_t max_bytes)
+{
+    uint32_t count = curling_get_u32(record + CURLING_RECORD_COUNT);
+    uint8_t *to = record + CURLING_RECORD_BYTES;
+
+    switch (record[CURLING_RECORD_TYPE]) {
+    case CURLING_RECORD_PAGES:
+        return count <= max_bytes / FUZZ_PAGE ? put_pages(in, to, count) : 0;
+    case CURLING_RECORD_DEVICE:
+        return copy_some(in, to, count, max_bytes);
+    case CURLING_RECORD_DELTA:
+        return put_deltas(in, to, max_bytes, count, 2);
+    case CURLING_RECORD_DEVICE_DELTA:
+        return put_deltas(in, to, max_bytes, 1, 4);
+    case CURLING_RECORD_ZSTD:
+        return curling_get_u64(record + CURLING_RECORD_FIRST) ? 0 :
+               put_packed(in, record, max_bytes);
+    default:
+        return 0;
+    }
+}
+
 size_t fuzz_records(FuzzInput *in, uint8_t *to, size_t max_bytes)
 {
     size_t len = 0;
 
     while (in->left >= CURLING_RECORD_BYTES &&
            max_bytes - len >= CURLING_RECORD_BYTES) {
-        const uint8_t *record = to + len;
-        uint32_t count;
+        uint8_t *record = to + len;
 
-        len += copy(in, to + len, CURLING_RECORD_BYTES);
-        count = curling_get_u32(record + CURLING_RECORD_COUNT);
-        if (record[CURLING_RECORD_TYPE] == CURLING_RECORD_PAGES &&
-            count <= (max_bytes - len) / FUZZ_PAGE) {
-            len += put_pages(in, to + len, count);
-        } else if (record[CURLING_RECORD_TYPE] == CURLING_RECORD_DEVICE) {
-            len += copy(in, to + len,
-                        count < max_bytes - len ? count : max_bytes - len);
-        }
+        len += copy(in, record, CURLING_RECORD_BYTES);
+        len += put_content(in, record, max_bytes - len);
     }
     return len + copy(in, to + len, max_bytes - len);
 }

@@ -70,10 +70,14 @@ void fuzz_ram_init(FuzzRam *ram);
 void fuzz_ram_destroy(FuzzRam *ram);
 /* All of it, block behind block; @to has FUZZ_RAM_BYTES. */
 void fuzz_ram_copy(const FuzzRam *ram, uint8_t *to);
+/* What delta.c is held against: write @delta, which is right, over @page. */
+void fuzz_delta_model(const uint8_t *delta, size_t len_bytes, uint8_t *page,
+                      size_t page_bytes);
 /*
- * What ram.c is held against: write the pages of @payload, which is right,
- * into @image, as from fuzz_ram_copy(), and its device state to @device
- * (FUZZ_DEVICE_MAX bytes) from *@device_bytes on.
+ * What ram.c is held against: write the pages of @payload, which is right and
+ * may be packed by the toy codec, into @image, as from fuzz_ram_copy(), and
+ * its device state to @device (FUZZ_DEVICE_MAX bytes) from *@device_bytes on,
+ * where there is that of the round before, and zeroes beyond its end.
  */
 void fuzz_ram_model(const uint8_t *payload, size_t len_bytes, uint8_t *image,
                     uint8_t *device, size_t *device_bytes);
@@ -147,7 +151,9 @@ enum {
 
 /*
  * Records in short: of pages, an octet each that fills the page (0: zeroes);
- * all else as it is.  Returns how many of @max_bytes were written to @to.
+ * a ZSTD record whose FIRST is 0 takes all that follows, in short too, through
+ * the toy codec; all else as it is.  Returns how many of @max_bytes were
+ * written to @to.
  */
 size_t fuzz_records(FuzzInput *in, uint8_t *to, size_t max_bytes);
 

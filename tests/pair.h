@@ -26,6 +26,7 @@
 #include "ram.h"
 #include "receiver.h"
 #include "sender.h"
+#include "toy-codec.h"
 
 /* Not every test needs all of it. */
 #pragma GCC diagnostic ignored "-Wunused-function"
@@ -35,7 +36,7 @@
 #define PAGES_0 5
 #define PAGES_1 2
 #define PAGES (PAGES_0 + PAGES_1)
-#define DEVICE_BYTES 300
+#define DEVICE_BYTES 600
 #define DESCRIPTION "machine=test\nram/a=20480\nram/b=8192\n"
 
 /* ---- A machine: some memory and a device --------------------------------- */
@@ -132,7 +133,7 @@ typedef struct Standby {
     uint64_t taken;             /* round that was taken over from, or none */
     int not_now;                /* takeovers that cannot be done, errno */
     bool powered_off;
-    uint8_t device[DEVICE_BYTES];
+    uint8_t device[DEVICE_BYTES];       /* of the last load, or takeover */
 } Standby;
 
 static int op_check(void *opaque, const CurlingHello *hello, CurlingError *err)
@@ -150,8 +151,8 @@ static int op_applied(void *opaque, const CurlingAppliedRound *round,
 {
     Standby *standby = opaque;
 
-    (void)device;
     assert_int_equal(len_bytes, DEVICE_BYTES);
+    memcpy(standby->device, device, len_bytes);
     return standby->load ? standby->load(round, err) : 0;
 }
 
@@ -224,6 +225,7 @@ static Standby *standby_new(void)
     pthread_mutex_init(&standby->lock, NULL);
     pthread_cond_init(&standby->cond, NULL);
     config.layout = &standby->memory.layout;
+    config.codec = &toy_codec;
     config.settings = &standby->settings;
     config.opaque = standby;
     standby->core = curling_receiver_new(&config);

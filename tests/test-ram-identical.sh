@@ -1,11 +1,12 @@
 #!/bin/bash
 # Fault: a page or a device is forgotten by a round, or comes too late.
 # Invariant: at a committed round, guest RAM and device state of the receiver
-# are byte for byte those of the sender, with delta and with full rounds.
+# are byte for byte those of the sender, with delta and with full rounds,
+# however they are compressed.
 #
 # The guest is stopped and a round of it forced; then the receiver takes over
 # as it was told: paused.  Both sides are dumped and compared.
-# timeout: 240
+# timeout: 300
 source "$(dirname "$0")/functions.sh"
 
 # dump NAME: RAM and device state of a stopped machine
@@ -21,14 +22,14 @@ dump() {
         "{\"filename\": \"$T/$name.devices\", \"live\": true}" > /dev/null
 }
 
-# compare MACHINE ROUNDS SMP
+# compare MACHINE ROUNDS SMP COMPRESS
 compare() {
-    local sender=sender-$1-$2 receiver=receiver-$1-$2 round
+    local sender=sender-$1-$2-$4 receiver=receiver-$1-$2-$4 round
 
     MACHINE=$1 SMP=$3 start_receiver "$receiver" "${devices[@]}"
     MACHINE=$1 SMP=$3 start_vm "$sender" "${devices[@]}"
-    monitor "$sender" curling-set "{\"rounds\": \"$2\", \"interval-ms\": 20}" \
-        > /dev/null
+    monitor "$sender" curling-set "{\"rounds\": \"$2\", \"interval-ms\": 20,
+        \"compress\": \"$4\"}" > /dev/null
     wait_count "$sender" 5
     protect "$sender" "$receiver"
     assert_counting "$sender" 10
@@ -66,7 +67,12 @@ devices=(-rtc "clock=vm" -device VGA -netdev "user,id=net0"
          -device "virtio-net-pci,netdev=net0"
          -device virtio-rng-pci -device qemu-xhci -device usb-tablet)
 RAM_MB=256
-compare pc delta 1
-compare pc full 1
-compare q35 delta 2
-compare q35 full 2
+compare pc delta 1 none
+compare pc delta 1 delta
+compare pc delta 1 zstd
+compare pc full 1 zstd
+compare pc full 1 none
+compare q35 delta 2 none
+compare q35 delta 2 auto
+compare q35 delta 2 delta
+compare q35 full 2 none

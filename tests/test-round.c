@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #include "crc32c.h"
+#include "memory.h"
 #include "round-private.h"
 
 #define MIB (1u << 20)
@@ -1220,6 +1221,162 @@ static void test_shared_room_at_the_end_of_a_chunk(void **state)
     assert_true(curling_pool_now(f->pool) == 2 * CURLING_CHUNK_BYTES);
 }
 
+/* What a rewriter makes of frames: what the next one is, call by call */
+typedef struct Rewriter {
+    const size_t *old_lens;
+    const size_t *new_lens;     /* 0: nothing is left */
+    unsigned int calls;
+    unsigned int kept;
+    uint8_t buffer[CURLING_PAYLOAD_MAX];
+} Rewriter;
+
+/* The next payload that is kept, in place and in a buffer in turns */
+static const uint8_t *rewrite(void *opaque, const uint8_t *payload,
+                              size_t *len)
+{
+    Rewriter *r = opaque;
+    unsigned int call = r->calls++;
+
+    assert_int_equal(*len, r->old_lens[call]);
+    *len = r->new_lens[call];
+    if (!*len) {
+        return call % 2 ? payload : NULL;
+    }
+    fill(r->buffer, *len, r->kept++);
+    if (call % 2) {
+        assert_memory_equal(payload, r->buffer, *len);
+        return payload;
+    }
+    return r->buffer;
+}
+
+/* All that a rewriter may do, to frames of one chunk and of several */
+static void test_rewrite(void **state)
+{
+    static const size_t old_lens[] = {
+        700, 5, 262144, 262144, 1, 262144, 200000, 9, 262144, 262144, 262144,
+        262144, 262144, 262144, 262144, 262144, 262144, 262144, 262144,
+        262144, 262144, 262144, 262144, 262144, 262144, 262144, 262144,
+        262144, 262144, 262144, 262144, 262144, 262144, 262144, 262144, 3,
+    };
+    static const size_t new_lens[] = {
+        0, 5, 262144, 0, 1, 1, 199999, 0, 0, 262143, 0,
+        7, 262144, 262144, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 100, 0, 0, 0,
+    };
+    enum { FRAMES = sizeof(old_lens) / sizeof(old_lens[0]) };
+    Fixture *f = *state;
+    Rewriter *r = calloc(1, sizeof(*r));
+    CurlingRoundIter iter = { 0 };
+    uint64_t raw = 0, bytes = 0;
+    size_t lens[FRAMES];
+    const uint8_t *payload;
+    unsigned int kept = 0;
+    uint8_t *wire;
+    size_t len;
+
+    assert_non_null(r);
+    begin(f->sender);
+    for (unsigned int i = 0; i < FRAMES; i++) {
+        stage(f->sender, old_lens[i], kept);
+        raw += old_lens[i];
+        bytes += new_lens[i];
+        if (new_lens[i]) {
+            lens[kept++] = new_lens[i];
+        }
+    }
+    assert_true(curling_pool_now(f->pool) == 2 * CURLING_CHUNK_BYTES);
+    assert_true(curling_round_raw_bytes(f->sender) == raw);
+    r->old_lens = old_lens;
+    r->new_lens = new_lens;
+    curling_round_rewrite(f->sender, rewrite, r);
+    assert_int_equal(r->calls, FRAMES);
+    assert_int_equal(r->kept, kept);
+    assert_true(curling_round_frames(f->sender) == kept);
+    assert_true(curling_round_bytes(f->sender) == bytes);
+    assert_true(curling_round_raw_bytes(f->sender) == raw);
+    for (unsigned int i = 0; i < kept; i++) {
+        assert_true(curling_round_next(f->sender, &iter, &payload, &len));
+        assert_int_equal(len, lens[i]);
+    }
+    assert_false(curling_round_next(f->sender, &iter, &payload, &len));
+    curling_round_seal(f->sender);
+    wire = gather(f->sender, &len);
+    assert_stream(wire, len, lens, kept);
+    free(wire);
+    /* Another round has saved nothing yet. */
+    begin(f->sender);
+    stage(f->sender, 10, 0);
+    assert_true(curling_round_raw_bytes(f->sender) == 10);
+    free(r);
+}
+
+/* Frames that are finished stay, shipped and dropped or not; a room that is
+ * shared is a frame. */
+static void test_rewrite_what_is_not_finished(void **state)
+{
+    static const size_t old_lens[] = { 100, 60, 30, 44, 500 };
+    static const size_t new_lens[] = { 50, 0, 30, 0, 0 };
+    static const size_t lens[] = { 70, 50, 30, 20 };
+    Fixture *f = *state;
+    Rewriter *r = calloc(1, sizeof(*r));
+    uint8_t *first, *rest;
+    size_t first_len, len;
+    uint8_t *room;
+
+    assert_non_null(r);
+    r->old_lens = old_lens;
+    r->new_lens = new_lens;
+    r->kept = 1;
+    begin(f->sender);
+    curling_round_rewrite(f->sender, rewrite, r);
+    assert_int_equal(r->calls, 0);
+    stage(f->sender, 70, 0);
+    curling_round_finish_frames(f->sender);
+    first = gather(f->sender, &first_len);
+    curling_round_rewrite(f->sender, rewrite, r);
+    assert_int_equal(r->calls, 0);
+    stage(f->sender, 100, 1);
+    curling_round_rewrite(f->sender, rewrite, r);
+    assert_int_equal(r->calls, 1);
+    curling_round_finish_frames(f->sender);
+    curling_round_rewrite(f->sender, rewrite, r);
+    assert_int_equal(r->calls, 1);
+    free(first);
+    first = gather(f->sender, &first_len);
+    curling_round_drop_frames(f->sender);
+    stage(f->sender, 60, 9);
+    curling_round_rewrite(f->sender, rewrite, r);
+    assert_int_equal(r->calls, 2);
+    assert_true(curling_round_frames(f->sender) == 2);
+    assert_int_equal(curling_round_room(f->sender, 10, &room, &len, NULL), 0);
+    fill(room, 30, 2);
+    curling_round_fill(f->sender, 30);
+    curling_round_rewrite(f->sender, rewrite, r);
+    assert_int_equal(r->calls, 3);
+    assert_true(curling_round_frames(f->sender) == 3);
+    assert_true(curling_round_bytes(f->sender) == 150);
+    assert_true(curling_round_raw_bytes(f->sender) == 70 + 100 + 60 + 30);
+    curling_round_finish_frames(f->sender);
+    stage(f->sender, 44, 9);
+    stage(f->sender, 500, 9);
+    curling_round_rewrite(f->sender, rewrite, r);
+    assert_int_equal(r->calls, 5);
+    stage(f->sender, 20, 3);
+    curling_round_seal(f->sender);
+    rest = gather(f->sender, &len);
+    first = realloc(first, first_len + len);
+    assert_non_null(first);
+    memcpy(first + first_len, rest, len);
+    assert_stream(first, first_len + len, lens, 4);
+    assert_true(curling_round_bytes(f->sender) == 170);
+    assert_true(curling_round_raw_bytes(f->sender) == 824);
+    free(first);
+    free(rest);
+    free(r);
+}
+
 /*
  * A stream of three rounds, and a receiver of no more than this file: what
  * it holds at the end is the last round that came whole before the fault.
@@ -1599,6 +1756,8 @@ int main(void)
         ROUND_TEST(test_drop_over_chunks),
         ROUND_TEST(test_shared_room),
         ROUND_TEST(test_shared_room_at_the_end_of_a_chunk),
+        ROUND_TEST(test_rewrite),
+        ROUND_TEST(test_rewrite_what_is_not_finished),
         ROUND_TEST(test_every_prefix),
         ROUND_TEST(test_every_bit_flip),
         ROUND_TEST(test_every_dropped_frame),

@@ -393,6 +393,177 @@ static void test_rounds_then_stop(void **state)
     pair_free(&pair);
 }
 
+/* It says so to its sender first, and to itself once that connection is
+ * over. */
+static void wait_receiver_says(Standby *standby, const char *text)
+{
+    int64_t deadline_ns = curling_clock_ns() + 5000 * 1000000LL;
+    CurlingReceiverInfo info;
+
+    do {
+        curling_receiver_query(standby->core, &info);
+    } while (!strstr(info.last_error.text, text) &&
+             curling_clock_ns() < deadline_ns && usleep(1000) == 0);
+    assert_non_null(strstr(info.last_error.text, text));
+}
+
+static void wait_applied(CurlingSender *sender, uint64_t number)
+{
+    int64_t deadline_ns = curling_clock_ns() + 20000000000LL;
+    CurlingSenderInfo info;
+
+    do {
+        assert_true(curling_clock_ns() < deadline_ns);
+        usleep(200);
+        curling_sender_query(sender, &info);
+    } while (info.applied != number);
+}
+
+/* What the guest changes of what it changes most: little; sometimes a page
+ * becomes zero, or is another one. */
+static void machine_tick(Machine *machine, unsigned int number)
+{
+    uint8_t *page = machine->ram[number % PAGES];
+
+    if (number % 11 == 10) {
+        memset(page, 0, PAGE);
+    } else if (number % 7 == 6) {
+        scribble(page, PAGE, number);
+    } else {
+        scribble(page + number * 50 % (PAGE - 8), 8, number);
+    }
+    machine->ram[0][number] ^= 1;
+    scribble(machine->device + number % 500, 3, number);
+}
+
+/* All of RAM, packed by @method, as the round that comes next; what did not
+ * change vanishes. */
+static int send_packed(Pair *pair, CurlingPacker *packer, unsigned int method,
+                       int how, CurlingError *err)
+{
+    unsigned int number = pair->next++;
+    bool against = number > 0 && number % 25 != 24;
+    uint32_t kind = !number ? CURLING_KIND_SYNC :
+                    against ? CURLING_KIND_DELTA : CURLING_KIND_FULL;
+    int ret;
+
+    curling_packer_begin(packer, method, against);
+    curling_round_begin(pair->round, number, 0, kind,
+                        against ? number - 1 : CURLING_ROUND_NONE);
+    for (uint32_t block = 0; block < BLOCKS; block++) {
+        ret = curling_ram_put_pages(pair->round, &pair->memory.layout, block,
+                                    0, block ? PAGES_1 : PAGES_0, number % 2,
+                                    err);
+        assert_int_equal(ret, 0);
+    }
+    ret = curling_ram_put_device(pair->round, pair->machine.device,
+                                 DEVICE_BYTES, err);
+    assert_int_equal(ret, 0);
+    curling_packer_pack(packer, pair->round);
+    curling_round_seal(pair->round);
+    ret = curling_sender_begin(pair->sender, pair->round, err);
+    ret = ret ? ret : curling_sender_ship(pair->sender, pair->round, err);
+    if (ret == 0 && how != PART) {
+        ret = curling_sender_end(pair->sender, pair->round, err);
+    }
+    if (ret == 0 && how == ANSWERED) {
+        ret = curling_sender_wait_received(pair->sender, number, err);
+    }
+    curling_packer_end(packer);
+    return ret;
+}
+
+/* Through intake and applier, round by round: deltas, a codec, both and none,
+ * in rounds of all kinds; one round is lost. */
+static void test_packed_rounds(void **state)
+{
+    CurlingReceiverInfo info;
+    CurlingPacker *packer;
+    CurlingError err;
+    uint64_t held;
+    Pair pair;
+
+    (void)state;
+    pair_init(&pair, 1);
+    packer = curling_packer_new(&pair.memory.layout, &toy_codec);
+    assert_non_null(packer);
+    curling_packer_set_limit(packer, 16 << 20);
+    machine_step(&pair.machine, 0);
+    for (unsigned int i = 0; i < 200; i++) {
+        unsigned int method = i / 5 % 4 ? CURLING_PACK_DELTA : 0;
+        uint64_t bytes;
+
+        method |= i / 10 % 2 ? CURLING_PACK_CODEC : 0;
+        machine_tick(&pair.machine, i);
+        if (i == 123) {
+            assert_int_equal(send_packed(&pair, packer, method, PART, &err),
+                             0);
+            curling_packer_forget(packer);
+            assert_int_equal(connect_pair(pair.sender, pair.standby, &held,
+                                          &err), 0);
+            assert_int_equal(held, i - 1);
+            pair.next = i;
+            machine_tick(&pair.machine, i + 1);
+        }
+        assert_int_equal(send_packed(&pair, packer, method, ANSWERED, &err),
+                         0);
+        wait_applied(pair.sender, i);
+        assert_memory_equal(pair.standby->machine.ram, pair.machine.ram,
+                            sizeof(pair.machine.ram));
+        assert_memory_equal(pair.standby->device, pair.machine.device,
+                            DEVICE_BYTES);
+        bytes = curling_round_bytes(pair.round);
+        curling_receiver_query(pair.standby->core, &info);
+        assert_true(info.last.number == i && info.last.bytes == bytes);
+        /* The third with deltas in a row, and none began anew before it */
+        if (i / 5 % 4 && i % 5 > 2 && i != 123 && i % 25 > 4 && i % 25 < 24) {
+            assert_true(bytes < 2 * PAGE);
+            assert_true(curling_round_raw_bytes(pair.round) > 4 * PAGE);
+        }
+    }
+    curling_packer_free(packer);
+    pair_free(&pair);
+}
+
+/* A delta in a round that is against none ends the connection. */
+static void test_delta_in_a_full_round(void **state)
+{
+    CurlingPacker *packer;
+    CurlingError err;
+    Pair pair;
+
+    (void)state;
+    pair_init(&pair, 1);
+    packer = curling_packer_new(&pair.memory.layout, &toy_codec);
+    assert_non_null(packer);
+    curling_packer_set_limit(packer, 16 << 20);
+    machine_step(&pair.machine, 0);
+    for (unsigned int i = 0; i < 2; i++) {
+        assert_int_equal(send_packed(&pair, packer, CURLING_PACK_DELTA,
+                                     ANSWERED, &err), 0);
+        wait_applied(pair.sender, i);
+    }
+    curling_packer_begin(packer, CURLING_PACK_DELTA, true);
+    curling_round_begin(pair.round, 2, 0, CURLING_KIND_FULL,
+                        CURLING_ROUND_NONE);
+    pair.machine.device[0] ^= 1;
+    assert_int_equal(curling_ram_put_device(pair.round, pair.machine.device,
+                                            DEVICE_BYTES, &err), 0);
+    curling_packer_pack(packer, pair.round);
+    curling_round_seal(pair.round);
+    /* It is refused while it is shipped, or soon after. */
+    assert_true(curling_sender_begin(pair.sender, pair.round, &err) ||
+                curling_sender_ship(pair.sender, pair.round, &err) ||
+                curling_sender_end(pair.sender, pair.round, &err) ||
+                curling_sender_wait_received(pair.sender, 2, &err));
+    wait_receiver_says(pair.standby, "got a delta in a round that is "
+                       "against no other");
+    assert_memory_equal(pair.standby->machine.ram, pair.machine.ram,
+                        sizeof(pair.machine.ram));
+    curling_packer_free(packer);
+    pair_free(&pair);
+}
+
 /* The connection breaks inside round 3; the session goes on from round 2. */
 static void test_session_resumes(void **state)
 {
@@ -420,14 +591,6 @@ static void test_session_resumes(void **state)
     pair_free(&pair);
 }
 
-static void assert_receiver_said(Standby *standby, const char *text)
-{
-    CurlingReceiverInfo info;
-
-    curling_receiver_query(standby->core, &info);
-    assert_non_null(strstr(info.last_error.text, text));
-}
-
 /* Who was let in and only beats does not keep others out for ever. */
 static void test_idler_gives_way(void **state)
 {
@@ -447,7 +610,7 @@ static void test_idler_gives_way(void **state)
     } while (ret == -EBUSY);
     assert_true(curling_clock_ns() - begin_ns >=
                 (CURLING_HANDSHAKE_MS - 100) * 1000000LL);
-    assert_receiver_said(pair.standby, "it began no round for");
+    wait_receiver_says(pair.standby, "it began no round for");
     curling_sender_free(pair.sender);
     pair.sender = other;
     assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
@@ -465,7 +628,7 @@ static void test_other_session_refused(void **state)
     (void)state;
     pair_init(&pair, 1);
     assert_int_equal(connect_pair(other, pair.standby, &held, &err), -EBUSY);
-    assert_receiver_said(pair.standby, "another sender is connected");
+    wait_receiver_says(pair.standby, "another sender is connected");
     assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
     curling_sender_free(pair.sender);
     wait_state(pair.standby, CURLING_STATE_CLOSED, 0);
@@ -473,7 +636,7 @@ static void test_other_session_refused(void **state)
                      -ECONNREFUSED);
     assert_non_null(strstr(err.text, "holds round 0 of session 01000000, and "
                            "got session 02000000"));
-    assert_receiver_said(pair.standby, "holds round 0 of session 01000000");
+    wait_receiver_says(pair.standby, "holds round 0 of session 01000000");
     /* Nor does its attempt end the wait for the first one. */
     pair.sender = sender_new(1);
     assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
@@ -695,6 +858,8 @@ int main(void)
         cmocka_unit_test(test_no_word_before_hello),
         cmocka_unit_test(test_round_that_cannot_be_loaded),
         cmocka_unit_test(test_rounds_then_stop),
+        cmocka_unit_test(test_packed_rounds),
+        cmocka_unit_test(test_delta_in_a_full_round),
         cmocka_unit_test(test_session_resumes),
         cmocka_unit_test(test_idler_gives_way),
         cmocka_unit_test(test_other_session_refused),

@@ -192,6 +192,13 @@ class Machine:
         with open("/proc/%d/statm" % self.pid) as file:
             return int(file.read().split()[1]) * PAGE
 
+    def huge(self):
+        """Of its memory, what is in huge pages."""
+        with open("/proc/%d/smaps_rollup" % self.pid) as file:
+            return sum(int(line.split()[1]) << 10 for line in file
+                       if line.startswith(("AnonHugePages", "ShmemPmdMapped",
+                                           "Private_Hugetlb")))
+
     def kill(self):
         """SIGKILL; returns when that was."""
         at_ns = now_ns()

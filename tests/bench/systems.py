@@ -14,7 +14,6 @@ import figures
 from machine import BUILD, Failed, Machine, Network, bytes_sent, now_ns, \
     wait_for
 
-SETTLE_S = 1.0
 PORT = 4444             # the namespace has nothing else
 
 
@@ -79,8 +78,11 @@ class System:
         if self.network:
             self.network.remove()
 
+    def settle_s(self):
+        return 1.0
+
     def begin(self):
-        time.sleep(SETTLE_S)
+        time.sleep(self.settle_s())
         self.sender.events()
         self.offset_ns = time.time_ns() - now_ns()
         self.usage = [m.usage() for m in self.machines()]
@@ -236,19 +238,22 @@ class ColoShipped(Colo):
 
 class Curling(System):
     name = "curling"
+    compress = "none"
     receiver_starts = True
 
     def options(self, receiver):
         if receiver:
             return ["-incoming", "curling:tcp:%s:%d" % (self.network.address,
-                                                        PORT)]
+                                                        PORT),
+                    "-trace", "curling_disconnected", "-trace",
+                    "curling_takeover", "-trace", "curling_started"]
         # None of them within the pause.
         return ["-trace", "curling_resumed", "-trace", "curling_shipped",
                 "-trace", "curling_committed"]
 
     def protect(self):
         self.sender.run("curling-set", interval_ms=self.load.interval_ms,
-                        **self.load.settings)
+                        compress=self.compress, **self.load.settings)
         self.receiver.run("curling-set", close_grace_ms=0)
         began = now_ns()
         self.sender.run("migrate", uri="curling:tcp:%s:%d" % (
@@ -265,18 +270,35 @@ class Curling(System):
     def end(self):
         super().end()
         self.info = self.sender.run("query-curling")
+        self.huge_bytes = self.sender.huge()
         self.killed_ns = self.sender.kill()
         wait_for("the takeover", lambda: self.receiver.run("query-curling")
                  ["state"] == "active", 30, 0.002)
         time.sleep(0.5)
+
+    def takeover(self):
+        """From SIGKILL to the first beat, and to what came in between."""
+        beats, _ = self.receiver.recorded()
+        after = [at for at in beats if at > self.killed_ns]
+        steps = {event: at for at, event, _ in
+                 self.receiver.traced(self.offset_ns)}
+        ends = [steps.get("curling_" + name) for name in (
+            "disconnected", "takeover", "started")] + after[:1]
+        if None in ends or len(ends) < 4:
+            return {"takeover_us": []}
+        begins = [self.killed_ns] + ends[:-1]
+        return {
+            "takeover_us": [(ends[-1] - self.killed_ns) / 1000],
+            "takeover_split_us": dict(zip(
+                ("end of connection", "decision", "start", "first beat"),
+                ((b - a) / 1000 for a, b in zip(begins, ends)))),
+        }
 
     def measured(self):
         begin, end = self.begin_ns, self.end_ns
         done = [r for r in figures.rounds(self.sender.traced(self.offset_ns))
                 if begin <= r.get("paused_ns", 0) and
                 r.get("committed_ns", end + 1) <= end]
-        beats, _ = self.receiver.recorded()
-        after = [at for at in beats if at > self.killed_ns]
         return {
             "pauses_us": [r["pause_us"] for r in done],
             "rounds": len(done),
@@ -287,13 +309,37 @@ class Curling(System):
             "bounds_ns": [r["paused_ns"] - figures.BEAT_NS for r in done],
             "timeline": [((r["paused_ns"] - begin) / 1e9, r["pause_us"])
                          for r in done],
-            "takeover_us": [(after[0] - self.killed_ns) / 1000]
-                           if after else [],
+            **self.takeover(),
+            "raw_bytes": self.info["statistics"]["raw-bytes"]["p50"],
+            "old_copies": self.info["memory-bytes"]["old-copies"],
+            "huge_bytes": self.huge_bytes,
             "memory_peak": self.info["memory-bytes"]["peak"],
             "split_us": {name: part["p50"] for name, part in
                          self.info["pause-us"]["split"].items()},
         }
 
 
+class CurlingDelta(Curling):
+    name = "curling-delta"
+    compress = "delta"
+
+    def settle_s(self):
+        """Until each page of the working set was dirty once, and more."""
+        pages = self.load.mb << 8
+        return max(1.0, 1.1 * pages / self.load.rate) if self.load.rate \
+            else 1.0
+
+
+class CurlingZstd(Curling):
+    name = "curling-zstd"
+    compress = "zstd"
+
+
+class CurlingAuto(CurlingDelta):
+    name = "curling-auto"
+    compress = "auto"
+
+
 SYSTEMS = {system.name: system for system in (
-    System, Curling, Colo, ColoUnix, ColoShipped, Stock)}
+    System, Curling, CurlingDelta, CurlingZstd, CurlingAuto, Colo, ColoUnix,
+    ColoShipped, Stock)}

@@ -1,0 +1,73 @@
+#!/bin/bash
+# Fault: the sender is killed while rounds are compressed, with each way of
+# compress and apply: between rounds; with LONG=1 also in the middle of a
+# round, before its end, before RECEIVED comes back, and while it is applied,
+# and with rounds=full as well.
+# Invariant: what deltas are against is what the receiver has, whatever
+# happened to the rounds before: the guest goes on intact.  Bytes get fewer.
+# timeout: 240
+# long-timeout: 1800
+source "$(dirname "$0")/functions.sh"
+# shellcheck source=tests/failover.sh
+source "$top/tests/failover.sh"
+
+# lose_a_round: a connection breaks within a round, and the session goes on
+lose_a_round() {
+    proxy_faults mid-round=any cut
+    monitor "$sender" poll query-curling --until "rounds-discarded>=1" \
+        > /dev/null || fail "no round was lost"
+    wait_state "$sender" protected
+    wait_state "$receiver" standby
+}
+
+# assert_compressed COMPRESS: and what is left is less than it was
+assert_compressed() {
+    local last raw bytes
+
+    last=$(monitor "$sender" query-curling --get last-round)
+    [[ $last =~ \"raw-bytes\":\ ([0-9]+) ]] || fail "no raw-bytes: $last"
+    raw=${BASH_REMATCH[1]}
+    [[ $last =~ [{\ ]\"bytes\":\ ([0-9]+) ]] || fail "no bytes: $last"
+    bytes=${BASH_REMATCH[1]}
+    case $1 in
+        none) [ "$bytes" -eq "$raw" ] ;;
+        auto) [ "$bytes" -le "$raw" ] ;;
+        *) [ "$bytes" -lt "$raw" ] ;;
+    esac || fail "compress=$1 makes $bytes bytes of $raw"
+}
+
+places=(now)
+kinds=(delta)
+if [ -n "${LONG-}" ]; then
+    places=(now mid-round=any before=ROUND_END before=RECEIVED
+            after=RECEIVED before=APPLIED)
+    kinds=(delta full)
+fi
+machine_args=(-device VGA -netdev "user,id=net0"
+              -device "virtio-net-pci,netdev=net0")
+start_sender
+for apply in lazy eager; do
+    for compress in none delta zstd auto; do
+        for rounds in "${kinds[@]}"; do
+            for when in "${places[@]}"; do
+                receiver_settings="{\"apply\": \"$apply\"}"
+                sender_settings='{"interval-ms": 10, "reconnect-ms": 10,
+                    "rounds": "'$rounds'", "compress": "'$compress'"}'
+                next_link
+                # Often enough for all of the guest's pages to have copies
+                for _ in {1..10}; do
+                    commit_round
+                done
+                lose_a_round
+                for _ in {1..20}; do
+                    commit_round
+                done
+                assert_compressed "$compress"
+                proxy_faults "$when" "kill=${pid[$sender]}" cut
+                wait_exit "$sender" 137
+                assert_taken_over
+                take_place
+            done
+        done
+    done
+done
