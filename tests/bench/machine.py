@@ -188,6 +188,18 @@ class Machine:
                 rest += seconds
         return vcpus, rest
 
+    def pin(self, guest, rest):
+        """Its vCPUs and its main loop, which is the guest's timers and
+        devices, to these processors, all else to those."""
+        for task in os.listdir("/proc/%d/task" % self.pid):
+            try:
+                with open("/proc/%d/task/%s/comm" % (self.pid, task)) as file:
+                    is_guest = int(task) == self.pid or \
+                        file.read().startswith("CPU ")
+                os.sched_setaffinity(int(task), guest if is_guest else rest)
+            except (FileNotFoundError, ProcessLookupError):
+                pass        # a thread that has ended meanwhile
+
     def rss(self):
         with open("/proc/%d/statm" % self.pid) as file:
             return int(file.read().split()[1]) * PAGE

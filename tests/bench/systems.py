@@ -23,7 +23,8 @@ class System:
     name = "alone"
     receiver_starts = False
 
-    def __init__(self, load, folder, mbit=0):
+    def __init__(self, load, folder, mbit=0, free=False):
+        self.free = free        # threads run where the kernel wants them
         self.load = load
         self.folder = folder
         self.network = None
@@ -81,8 +82,23 @@ class System:
     def settle_s(self):
         return 1.0
 
-    def begin(self):
+    def settle(self):
         time.sleep(self.settle_s())
+
+    def pin(self):
+        """With two processors or more, what runs the guest has one of its
+        own, as on a host that is not full; the receiver is on the other."""
+        every = os.sched_getaffinity(0)
+        if len(every) > 1:
+            guest = {min(every)}
+            self.sender.pin(guest, every - guest)
+            if self.receiver:
+                self.receiver.pin(every - guest, every - guest)
+
+    def begin(self):
+        if not self.free:
+            self.pin()
+        self.settle()
         self.sender.events()
         self.offset_ns = time.time_ns() - now_ns()
         self.usage = [m.usage() for m in self.machines()]
@@ -267,10 +283,18 @@ class Curling(System):
         wait_for("Curling", state, 120, 0.02)
         self.first_round_s = (now_ns() - began) / 1e9
 
+    def settle(self):
+        """Until rounds are what they will be: the second may be long, too."""
+        super().settle()
+        wait_for("rounds", lambda: self.sender.run("query-curling")
+                 ["rounds-committed"] > 2, 60, 0.1)
+
     def end(self):
         super().end()
         self.info = self.sender.run("query-curling")
         self.huge_bytes = self.sender.huge()
+        every = os.sched_getaffinity(0)
+        self.receiver.pin(every, every)
         self.killed_ns = self.sender.kill()
         wait_for("the takeover", lambda: self.receiver.run("query-curling")
                  ["state"] == "active", 30, 0.002)
