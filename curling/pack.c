@@ -226,13 +226,14 @@ static bool is_sampled(const CurlingPacker *p, uint64_t page)
 /*
  * The delta of a page that is not all zero, into p->delta; its copy is that of
  * @content then, if it has one.  Returns its length, -1 if it is to go as it
- * is.
+ * is.  A page that has its first copy now says nothing about deltas.
  */
 static ssize_t delta_of(CurlingPacker *p, uint32_t block, uint64_t page,
                         const uint8_t *content)
 {
     size_t page_bytes = p->layout->page_bytes;
     uint8_t *copy = curling_copies_find(p->copies, block, page);
+    bool judged = true;
     ssize_t len = -1;
 
     if (copy) {
@@ -240,24 +241,18 @@ static ssize_t delta_of(CurlingPacker *p, uint32_t block, uint64_t page,
                                    DELTA_WORTH(page_bytes));
     } else {
         copy = curling_copies_add(p->copies, block, page);
+        judged = !copy;
     }
     if (len >= 0) {
         curling_delta_apply(p->delta, (size_t)len, copy, page_bytes);
     } else if (copy) {
         memcpy(copy, content, page_bytes);
     }
-    return len;
-}
-
-static ssize_t sampled_delta_of(CurlingPacker *p, uint32_t block,
-                                uint64_t page, const uint8_t *content)
-{
-    int64_t began_ns = curling_clock_ns();
-    ssize_t len = delta_of(p, block, page, content);
-
-    p->result.sample_ns += curling_clock_ns() - began_ns;
-    p->result.sample_raw_bytes += p->layout->page_bytes;
-    p->result.sample_bytes += len < 0 ? p->layout->page_bytes : (size_t)len;
+    p->result.delta_bytes += page_bytes;
+    if (judged) {
+        p->result.judged_raw_bytes += page_bytes;
+        p->result.judged_bytes += len < 0 ? page_bytes : (size_t)len;
+    }
     return len;
 }
 
@@ -270,19 +265,25 @@ static void note_zero(CurlingPacker *p, uint32_t block, uint64_t page)
     }
 }
 
+static bool has_deltas(const CurlingPacker *p)
+{
+    return (p->method & CURLING_PACK_DELTA) && p->against;
+}
+
 static void pack_page(CurlingPacker *p, Out *out, uint32_t block,
                       uint64_t page, const uint8_t *content)
 {
     size_t page_bytes = p->layout->page_bytes;
-    ssize_t len;
+    ssize_t len = -1;
 
     if (curling_page_is_zero(content, page_bytes)) {
         note_zero(p, block, page);
         open_record(out, CURLING_RECORD_ZERO, block, page);
         return;
     }
-    len = is_sampled(p, page) ? sampled_delta_of(p, block, page, content)
-                              : delta_of(p, block, page, content);
+    if (has_deltas(p)) {
+        len = delta_of(p, block, page, content);
+    }
     if (len >= 0) {
         put_delta(out, block, page, p->delta, (size_t)len);
     } else {
@@ -360,6 +361,10 @@ static void pack_device(CurlingPacker *p, Out *out,
     size_t at = 0;
 
     close_record(out);
+    if (!has_deltas(p)) {
+        put_device(out, record->first, content, record->count);
+        return;
+    }
     if (!append_device(&p->device, content, record->count)) {
         p->device_lost = true;
     }
@@ -389,8 +394,9 @@ static void pack_device(CurlingPacker *p, Out *out,
     put_device(out, record->first + raw, content + raw, record->count - raw);
 }
 
-/* The payload with deltas, in p->records; its length. */
-static size_t pack_deltas(CurlingPacker *p, const uint8_t *payload, size_t len)
+/* The payload without zeroes and with deltas, in p->records; its length. */
+static size_t pack_records(CurlingPacker *p, const uint8_t *payload,
+                           size_t len)
 {
     size_t page_bytes = p->layout->page_bytes;
     Out out = { .at = p->records, .begin = p->records };
@@ -423,11 +429,15 @@ static size_t pack_deltas(CurlingPacker *p, const uint8_t *payload, size_t len)
 
 /* ---- A payload ---------------------------------------------------------- */
 
-/* What deltas would do, where there are none: only copies of the sample. */
-static void sample(CurlingPacker *p, const uint8_t *payload, size_t len)
+/*
+ * Look at the pages of a payload that gets no deltas: is one of them all zero?
+ * Of the sample, what would deltas do?
+ */
+static bool look_at_pages(CurlingPacker *p, const uint8_t *payload, size_t len)
 {
     size_t page_bytes = p->layout->page_bytes;
     const uint8_t *end = payload + len;
+    bool any_zero = false;
 
     while (payload < end) {
         CurlingRecord record = curling_record_get(payload);
@@ -435,23 +445,25 @@ static void sample(CurlingPacker *p, const uint8_t *payload, size_t len)
         payload += CURLING_RECORD_BYTES;
         for (uint32_t i = 0; record.type != CURLING_RECORD_DEVICE &&
                              i < record.count; i++) {
-            uint64_t page = record.first + i;
             const uint8_t *content = payload + i * page_bytes;
+            bool given = record.type == CURLING_RECORD_ZERO;
+            bool zero = given || curling_page_is_zero(content, page_bytes);
 
-            if (!is_sampled(p, page)) {
+            any_zero |= zero && !given;
+            if (!p->against || !is_sampled(p, record.first + i)) {
                 continue;
             }
-            if (record.type == CURLING_RECORD_ZERO ||
-                curling_page_is_zero(content, page_bytes)) {
-                note_zero(p, record.block, page);
+            if (zero) {
+                note_zero(p, record.block, record.first + i);
             } else {
-                sampled_delta_of(p, record.block, page, content);
+                delta_of(p, record.block, record.first + i, content);
             }
         }
         payload += record.type == CURLING_RECORD_DEVICE ? record.count :
                    record.type == CURLING_RECORD_PAGES ?
                    record.count * page_bytes : 0;
     }
+    return any_zero;
 }
 
 /* The payload in a ZSTD record, in p->packed; NULL if that is no shorter. */
@@ -486,11 +498,9 @@ static const uint8_t *pack_payload(void *opaque, const uint8_t *payload,
     int64_t began_ns = curling_clock_ns();
 
     p->result.raw_bytes += *len;
-    if ((p->method & CURLING_PACK_DELTA) && p->against) {
-        *len = pack_deltas(p, payload, *len);
+    if (has_deltas(p) || look_at_pages(p, payload, *len)) {
+        *len = pack_records(p, payload, *len);
         payload = p->records;
-    } else if ((p->method & CURLING_PACK_SAMPLE) && p->against) {
-        sample(p, payload, *len);
     }
     p->result.delta_ns += curling_clock_ns() - began_ns;
     if ((p->method & CURLING_PACK_CODEC) && p->context &&
@@ -503,9 +513,7 @@ static const uint8_t *pack_payload(void *opaque, const uint8_t *payload,
 
 void curling_packer_pack(CurlingPacker *p, CurlingRound *round)
 {
-    if (p->method != CURLING_PACK_NONE) {
-        curling_round_rewrite(round, pack_payload, p);
-    }
+    curling_round_rewrite(round, pack_payload, p);
 }
 
 const CurlingPacked *curling_packer_result(const CurlingPacker *p)

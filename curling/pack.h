@@ -55,18 +55,18 @@ typedef struct CurlingCodec {
 #define CURLING_PACK_SAMPLE 4
 #define CURLING_SAMPLE 16
 
-/* What came of a round that is packed in some way, or sampled; times include
- * all its parts. */
+/* What came of a round; times include all its parts. */
 typedef struct CurlingPacked {
     uint64_t raw_bytes;         /* payloads as they were staged */
     uint64_t bytes;             /* and as they are shipped */
-    int64_t delta_ns;           /* what deltas took, the sample included */
-    uint64_t sample_raw_bytes;  /* of the sample: its pages, */
-    uint64_t sample_bytes;      /* their deltas, */
-    int64_t sample_ns;          /* and what these took or would take */
-    uint64_t codec_raw_bytes;   /* of the codec: what it was given, */
-    uint64_t codec_bytes;       /* what is left, */
-    int64_t codec_ns;           /* and what it took */
+    int64_t delta_ns;           /* what deltas took, or their sample, */
+    uint64_t delta_bytes;       /* for so many octets of pages */
+    uint64_t judged_raw_bytes;  /* of these, pages that had a copy, or could
+                                 * get none, */
+    uint64_t judged_bytes;      /* and what is left, or would be */
+    int64_t codec_ns;           /* what the codec took, */
+    uint64_t codec_raw_bytes;   /* for so many octets, */
+    uint64_t codec_bytes;       /* of which so many are left */
 } CurlingPacked;
 
 typedef struct CurlingPacker CurlingPacker;

@@ -212,6 +212,7 @@ static CurlingAction happen(CurlingReceiver *r, CurlingEvent event,
     case CURLING_ACTION_POWEROFF:
     case CURLING_ACTION_GIVE_UP:
         drop_held(r);
+        curling_pool_trim(r->pool);
         break;
     case CURLING_ACTION_NONE:
     case CURLING_ACTION_GRACE:
@@ -749,6 +750,7 @@ static int take_over(CurlingReceiver *r, CurlingError *err)
                                   len_bytes, err);
     if (ret == 0) {
         settle(r, CURLING_STATE_ACTIVE, r->takeover_reason.text);
+        curling_pool_trim(r->pool);
     } else {
         set_last_error(r, err->text);
     }

@@ -22,12 +22,6 @@
 
 static_assert(CURLING_HEADER_BYTES + CURLING_PAYLOAD_MAX <=
               CURLING_CHUNK_BYTES, "the longest frame fits a chunk");
-static_assert(CURLING_HEADER_BYTES + CURLING_PAYLOAD_MAX <=
-              CURLING_CHUNK_BYTES, "the longest frame fits a chunk");
-#ifndef MADV_POPULATE_WRITE             /* Linux 5.14 */
-#define MADV_POPULATE_WRITE 23
-#endif
-
 static_assert(CURLING_CHUNK_BYTES % CURLING_HUGE_PAGE_BYTES == 0,
               "a chunk is whole huge pages");
 
@@ -49,6 +43,7 @@ struct CurlingPool {
     size_t most;                /* chunks in use at once, of late... */
     size_t most_before;         /* ... and in the time before */
     unsigned int rounds;
+    bool ages;                  /* curling_pool_age() is called */
 };
 
 CurlingPool *curling_pool_new(uint64_t limit_bytes)
@@ -63,6 +58,13 @@ CurlingPool *curling_pool_new(uint64_t limit_bytes)
         pthread_mutex_init(&pool->lock, NULL);
     }
     return pool;
+}
+
+static bool above_limit(CurlingPool *pool, uint64_t bytes)
+{
+    uint64_t limit = atomic_load(&pool->limit);
+
+    return limit && bytes > limit;
 }
 
 static void unmap_chunk(CurlingPool *pool, uint8_t *memory)
@@ -98,6 +100,7 @@ static size_t used_locked(const CurlingPool *pool)
 void curling_pool_age(CurlingPool *pool)
 {
     pthread_mutex_lock(&pool->lock);
+    pool->ages = true;
     if (++pool->rounds % AGE_ROUNDS == 0) {
         pool->most_before = pool->most;
         pool->most = used_locked(pool);
@@ -111,7 +114,22 @@ void curling_pool_age(CurlingPool *pool)
 
 void curling_pool_set_limit(CurlingPool *pool, uint64_t limit_bytes)
 {
+    pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->limit, limit_bytes);
+    while (pool->n_spares && above_limit(pool, atomic_load(&pool->now))) {
+        trim_locked(pool, pool->n_spares - 1);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void curling_pool_trim(CurlingPool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    trim_locked(pool, 0);
+    pool->most = pool->most_before = used_locked(pool);
+    pool->keep = 1;
+    pool->ages = false;
+    pthread_mutex_unlock(&pool->lock);
 }
 
 uint64_t curling_pool_limit(const CurlingPool *pool)
@@ -142,13 +160,6 @@ uint64_t curling_pool_peak(const CurlingPool *pool)
 void curling_pool_forget_peak(CurlingPool *pool)
 {
     atomic_store(&pool->peak, atomic_load(&pool->now));
-}
-
-static bool above_limit(CurlingPool *pool, uint64_t bytes)
-{
-    uint64_t limit = atomic_load(&pool->limit);
-
-    return limit && bytes > limit;
 }
 
 static int set_limit_error(CurlingPool *pool, uint64_t needed,
@@ -183,6 +194,9 @@ static void note_used_locked(CurlingPool *pool)
 {
     if (used_locked(pool) > pool->most) {
         pool->most = used_locked(pool);
+    }
+    if (pool->ages && pool->most > pool->keep) {
+        pool->keep = pool->most;
     }
 }
 

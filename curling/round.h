@@ -49,7 +49,8 @@ typedef struct CurlingRound CurlingRound;
 CurlingPool *curling_pool_new(uint64_t limit_bytes);
 void curling_pool_free(CurlingPool *pool);
 
-/* A lower limit than what is held stops growth, it takes nothing away. */
+/* A lower limit than what is held stops growth; it takes away what no round
+ * uses, and nothing else. */
 void curling_pool_set_limit(CurlingPool *pool, uint64_t limit_bytes);
 uint64_t curling_pool_limit(const CurlingPool *pool);
 
@@ -59,6 +60,9 @@ uint64_t curling_pool_limit(const CurlingPool *pool);
  * ones; else one chunk.  Any thread.
  */
 void curling_pool_age(CurlingPool *pool);
+
+/* There will be no round for a while: give back what none uses. */
+void curling_pool_trim(CurlingPool *pool);
 
 /* Bytes of chunks held now, spare ones included, and the most that ever
  * were; those that rounds use. */

@@ -67,6 +67,7 @@ void curling_tuner_note(CurlingTuner *t, const CurlingPacked *packed,
                         int64_t sent_ns)
 {
     double took_ns = (double)sent_ns;
+    double judged = (double)packed->judged_raw_bytes;
 
     /* The way there and back, which rounds of any size take; it may have
      * become longer. */
@@ -79,8 +80,11 @@ void curling_tuner_note(CurlingTuner *t, const CurlingPacked *packed,
         mix(&t->link_ns, (took_ns - t->least_ns) / (double)packed->bytes,
             t->link_ns > 0);
     }
-    note_way(&t->delta, packed->sample_raw_bytes, packed->sample_bytes,
-             (double)packed->sample_ns);
+    if (packed->delta_bytes) {
+        note_way(&t->delta, packed->judged_raw_bytes, packed->judged_bytes,
+                 (double)packed->delta_ns * judged /
+                 (double)packed->delta_bytes);
+    }
     note_way(&t->codec, packed->codec_raw_bytes, packed->codec_bytes,
              (double)packed->codec_ns);
 }

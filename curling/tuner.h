@@ -3,8 +3,9 @@
  *
  * Deltas, and a codec, are each worth it where they take less time than what
  * they save takes on the link.  All of it is measured: the link by the rounds
- * that are large enough, deltas by a sample of pages that always have copies
- * (pack.h), the codec by a trial now and then while it is not in use.
+ * that are large enough, deltas by all pages or, while they are not in use, by
+ * a sample of them that has copies all the same (pack.h), the codec by a trial
+ * now and then while it is not in use.
  *
  * No clock, no lock: one thread.
  *

@@ -108,6 +108,25 @@ sys.exit(max(longest) > pause["max"] or sum(longest) + 5 < pause["max"] or
 PYTHON
 says sender "info curling" "  dirty sync: p50"
 
+# Figures are there, and fit each other: p50 <= p99 <= max, fewer bytes than
+# before, none of the times 0 but that for compressing nothing.
+python3 -SE - "$T/info" <<'PYTHON' || fail "$(< "$T/info")"
+import json, sys
+info = json.load(open(sys.argv[1]))
+figures = info["statistics"]
+for name, figure in figures.items():
+    if not figure["p50"] <= figure["p99"] <= figure["max"]:
+        sys.exit(name)
+    if not figure["max"] and name != "pack-us":
+        sys.exit(name + " is 0")
+last = info["last-round"]
+sys.exit(figures["bytes"]["max"] > figures["raw-bytes"]["max"] or
+         last["bytes"] != last["raw-bytes"] or
+         len(figures) != 7 or info["memory-bytes"]["old-copies"] != 0)
+PYTHON
+says sender "info curling" "dirty pages: p50"
+says sender "info curling" "old copies: 0 bytes, limit"
+
 # Settings: on both roles, in both monitors, while it runs
 prompt sender "curling_set interval-ms 20" > /dev/null
 [ "$(monitor sender query-curling --get interval-ms)" = 20 ] ||
@@ -115,6 +134,8 @@ prompt sender "curling_set interval-ms 20" > /dev/null
 monitor receiver curling-set '{"close-grace-ms": 0, "apply": "eager"}' > /dev/null
 says receiver "info curling" "apply: eager"
 says sender "curling_set interval-ms 99999999" "from 0 to 3600000"
+says sender "curling_set compress gzip" "none or delta or zstd or auto"
+says sender "curling_set delta-cache-bytes 1M" "0, or from 4194304"
 says sender "curling_set intreval-ms 5" "settings are interval-ms"
 says sender "curling_set rounds some" "delta or full"
 refuses sender curling-set '{"interval-ms": 30, "peer-timeout-ms": 1}' \

@@ -103,6 +103,21 @@ assert_counting "$receiver" 20
 assert_no_bad "$receiver"
 [ "$(serial_count "$sender")" -eq "$stopped" ] ||
     fail "the guest of a fenced sender counts on"
+
+# Nobody starts it by mistake.
+refuses "$sender" cont '{}' "the receiver took over and runs this guest"
+refuses "$sender" curling-unfence '{}' "use force if you know"
+refuses "$receiver" curling-unfence '{"force": true}' "is no fenced sender"
+[ "$(monitor "$sender" query-curling --get state)" = fenced ] ||
+    fail "a refused curling-unfence has an effect"
+[ "$(monitor "$sender" query-status --get status)" = paused ] ||
+    fail "a refused cont has an effect"
+monitor "$sender" curling-unfence '{"force": true}' > /dev/null
+wait_state "$sender" stopped
+[ "$(monitor "$sender" query-status --get status)" = paused ] ||
+    fail "curling-unfence starts the guest by itself"
+monitor "$sender" cont > /dev/null
+assert_counting "$sender"
 take_place
 
 # --- The receiver is told to wait

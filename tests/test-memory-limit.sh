@@ -89,8 +89,24 @@ for ((i = 0; i < 8; i++)); do
 done
 check_peak sender
 
+# What large rounds left in memory is no hindrance to small ones under a lower
+# limit, and goes when the session does.
+set_on sender '{"max-round-bytes": 0, "rounds": "full"}'
+committed_more sender 3
+[ "$(monitor sender query-curling --get memory-bytes.now)" -gt $limit ] ||
+    fail "full rounds take no memory"
+discarded=$(monitor sender query-curling --get rounds-discarded)
+set_on sender "{\"max-round-bytes\": $limit, \"rounds\": \"delta\"}"
+committed_more sender 5
+[ "$(monitor sender query-curling --get rounds-discarded)" = "$discarded" ] ||
+    fail "rounds were given up: $(monitor sender query-curling --get last-error)"
+[ "$(monitor sender query-curling --get memory-bytes.now)" -le $limit ] ||
+    fail "more is held than the limit allows"
+
 kill_vm sender
 wait_state receiver active
+[ "$(monitor receiver query-curling --get memory-bytes.now)" -eq 0 ] ||
+    fail "a receiver that took over still holds memory for rounds"
 wait_count receiver $(($(serial_count sender) + 15))
 assert_no_bad sender
 assert_no_bad receiver

@@ -888,6 +888,100 @@ static void test_pool_keeps_one_chunk(void **state)
     assert_true(curling_pool_peak(f->pool) == 7 * CURLING_CHUNK_BYTES);
 }
 
+/* Stage so many whole chunks in a round, and give them back. */
+static void run_round(Fixture *f, unsigned int chunks)
+{
+    curling_pool_age(f->pool);
+    begin(f->sender);
+    for (unsigned int i = 0; i < chunks * 15; i++) {
+        stage(f->sender, CURLING_PAYLOAD_MAX, i);
+    }
+    assert_true(curling_pool_used(f->pool) == chunks * CURLING_CHUNK_BYTES);
+    curling_round_discard(f->sender);
+    assert_true(curling_pool_used(f->pool) == 0);
+}
+
+static void test_pool_keeps_what_rounds_use(void **state)
+{
+    Fixture *f = *state;
+
+    run_round(f, 7);
+    assert_int_equal(chunks_mapped, 7);
+    /* Rounds find it again, also smaller ones, and those that are larger take
+     * no more than what is missing. */
+    refuse_chunks = true;
+    run_round(f, 7);
+    run_round(f, 2);
+    refuse_chunks = false;
+    assert_int_equal(chunks_mapped, 7);
+    run_round(f, 9);
+    assert_int_equal(chunks_mapped, 9);
+    assert_true(curling_pool_now(f->pool) == 9 * CURLING_CHUNK_BYTES);
+    /* After some time of smaller ones it goes. */
+    for (int i = 0; i < 130; i++) {
+        run_round(f, 2);
+    }
+    assert_int_equal(chunks_mapped, 2);
+    curling_pool_trim(f->pool);
+    assert_int_equal(chunks_mapped, 0);
+    assert_true(curling_pool_now(f->pool) == 0);
+}
+
+/* Spares count as held: a limit below them must not stop rounds that would
+ * fit. */
+static void test_pool_keeps_no_more_than_the_limit(void **state)
+{
+    Fixture *f = *state;
+
+    run_round(f, 9);
+    assert_int_equal(chunks_mapped, 9);
+    curling_pool_set_limit(f->pool, 3 * CURLING_CHUNK_BYTES + 5);
+    assert_int_equal(chunks_mapped, 3);
+    run_round(f, 3);
+    assert_int_equal(chunks_mapped, 3);
+    /* What a round uses is not taken away; then there is no room for more. */
+    begin(f->sender);
+    for (unsigned int i = 0; i < 3 * 15; i++) {
+        stage(f->sender, CURLING_PAYLOAD_MAX, i);
+    }
+    curling_pool_set_limit(f->pool, CURLING_CHUNK_BYTES);
+    assert_int_equal(chunks_mapped, 3);
+    assert_null(curling_round_reserve(f->sender, CURLING_PAYLOAD_MAX));
+    curling_round_discard(f->sender);
+    assert_true(curling_pool_now(f->pool) <= CURLING_CHUNK_BYTES);
+    run_round(f, 1);
+}
+
+static void test_prepared_memory(void **state)
+{
+    Fixture *f = *state;
+
+    begin(f->sender);
+    assert_int_equal(curling_round_prepare(f->sender, 1, NULL), 0);
+    assert_int_equal(chunks_mapped, 1);
+    assert_true(curling_pool_used(f->pool) == 0);
+    stage(f->sender, CURLING_PAYLOAD_MAX, 0);
+    assert_int_equal(chunks_mapped, 1);
+    /* The rest of a chunk counts. */
+    assert_int_equal(curling_round_prepare(f->sender, CURLING_CHUNK_BYTES / 2,
+                                           NULL), 0);
+    assert_int_equal(chunks_mapped, 1);
+    assert_int_equal(curling_round_prepare(f->sender, 2 * CURLING_CHUNK_BYTES,
+                                           NULL), 0);
+    assert_int_equal(chunks_mapped, 3);
+    refuse_chunks = true;
+    for (int i = 0; i < 40; i++) {
+        stage(f->sender, CURLING_PAYLOAD_MAX, i);
+    }
+    assert_int_equal(curling_round_prepare(f->sender, 9 * CURLING_CHUNK_BYTES,
+                                           NULL), -ENOMEM);
+    refuse_chunks = false;
+    curling_pool_set_limit(f->pool, 4 * CURLING_CHUNK_BYTES);
+    assert_int_equal(curling_round_prepare(f->sender, 9 * CURLING_CHUNK_BYTES,
+                                           NULL), -EOVERFLOW);
+    assert_int_equal(chunks_mapped, 4);
+}
+
 /* Wherever the system maps them; what is too much is given back. */
 static void test_chunks_begin_where_huge_pages_can(void **state)
 {
@@ -1747,6 +1841,9 @@ int main(void)
         ROUND_TEST(test_lower_limit_takes_nothing_away),
         ROUND_TEST(test_no_memory),
         ROUND_TEST(test_pool_keeps_one_chunk),
+        ROUND_TEST(test_pool_keeps_what_rounds_use),
+        ROUND_TEST(test_pool_keeps_no_more_than_the_limit),
+        ROUND_TEST(test_prepared_memory),
         ROUND_TEST(test_chunks_begin_where_huge_pages_can),
         ROUND_TEST(test_sequence_numbers_end),
         ROUND_TEST(test_large_round_does_not_move),

@@ -38,18 +38,18 @@ static unsigned int run_round(CurlingTuner *t, const World *w, bool has_codec)
     double left = (double)w->bytes;
     CurlingPacked packed = {
         .raw_bytes = w->bytes,
-        .sample_raw_bytes = w->bytes / CURLING_SAMPLE,
+        .delta_bytes = w->bytes / CURLING_SAMPLE,
     };
 
     assert_true(method & CURLING_PACK_SAMPLE);
-    packed.sample_bytes = (uint64_t)((double)packed.sample_raw_bytes *
-                                     w->delta_left);
-    packed.sample_ns = (int64_t)((double)packed.sample_raw_bytes *
-                                 w->delta_ns);
     if (method & CURLING_PACK_DELTA) {
-        packed.delta_ns = (int64_t)(left * w->delta_ns);
+        packed.delta_bytes = w->bytes;
         left *= w->delta_left;
     }
+    packed.delta_ns = (int64_t)((double)packed.delta_bytes * w->delta_ns);
+    packed.judged_raw_bytes = packed.delta_bytes;
+    packed.judged_bytes = (uint64_t)((double)packed.delta_bytes *
+                                     w->delta_left);
     if (method & CURLING_PACK_CODEC) {
         assert_true(has_codec);
         packed.codec_raw_bytes = (uint64_t)left;
@@ -192,6 +192,22 @@ static void test_no_flapping(void **state)
     assert_int_equal(changes, 0);
 }
 
+/* Rounds that another setting packed, or none, count as well. */
+static void test_after_none(void **state)
+{
+    World w = world;
+    CurlingTuner t = { .rounds = 0 };
+    CurlingPacked raw = { .raw_bytes = ROUND_BYTES, .bytes = ROUND_BYTES };
+
+    (void)state;
+    w.delta_left = 0.03;
+    w.link_ns = 8;
+    for (int i = 0; i < 500; i++) {
+        curling_tuner_note(&t, &raw, LATENCY_NS + 8 * ROUND_BYTES);
+    }
+    assert_int_equal(settle(&t, &w, true, NULL), CURLING_PACK_DELTA);
+}
+
 /* Rounds of a few pages say nothing, and hurt nobody. */
 static void test_an_idle_guest(void **state)
 {
@@ -219,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_a_guest_that_changes),
         cmocka_unit_test(test_no_flapping),
         cmocka_unit_test(test_an_idle_guest),
+        cmocka_unit_test(test_after_none),
     };
 
     return cmocka_run_group_tests_name("tuner", tests, NULL, NULL);
