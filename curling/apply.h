@@ -47,9 +47,9 @@ typedef struct CurlingApplierOps {
 } CurlingApplierOps;
 
 /*
- * @layout and @codec: borrowed, @codec may be NULL; @ops: copied.  Starts the thread.  NULL without memory
- * or threads.  Freed with curling_applier_free(), which finishes the round
- * under way first and takes NULL.
+ * @layout and @codec: borrowed, @codec may be NULL; @ops: copied.  Starts the
+ * thread.  NULL without memory or threads.  Freed with curling_applier_free(),
+ * which finishes the round under way first and takes NULL.
  */
 CurlingApplier *curling_applier_new(const CurlingRamLayout *layout,
                                     const CurlingCodec *codec,

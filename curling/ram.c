@@ -136,7 +136,8 @@ static int put_runs(CurlingRound *round, const CurlingRamLayout *layout,
 {
     uint64_t end = first + count;
     uint64_t next = first;
-    bool zero = curling_page_is_zero(host_page(layout, block, next), layout->page_bytes);
+    bool zero = curling_page_is_zero(host_page(layout, block, next),
+                                     layout->page_bytes);
 
     while (first < end) {
         bool run_zero = zero;
@@ -144,7 +145,7 @@ static int put_runs(CurlingRound *round, const CurlingRamLayout *layout,
 
         while (zero == run_zero && ++next < end) {
             zero = curling_page_is_zero(host_page(layout, block, next),
-                           layout->page_bytes);
+                                        layout->page_bytes);
         }
         if (run_zero) {
             ret = put_zeroes(round, block, first, next - first, err);
@@ -440,7 +441,8 @@ int curling_ram_validate(const CurlingRamLayout *layout, bool deltas,
 }
 
 /* Pages that are zero already may be unallocated: let them be so. */
-static void apply_zeroes(const CurlingRamLayout *layout, const CurlingRecord *record)
+static void apply_zeroes(const CurlingRamLayout *layout,
+                         const CurlingRecord *record)
 {
     uint8_t *page = host_page(layout, record->block, record->first);
 
@@ -466,8 +468,8 @@ static void apply_deltas(const CurlingRamLayout *layout,
     }
 }
 
-static void apply_record(const CurlingRamLayout *layout, const CurlingRecord *record,
-                         const uint8_t *content)
+static void apply_record(const CurlingRamLayout *layout,
+                         const CurlingRecord *record, const uint8_t *content)
 {
     switch (record->type) {
     case CURLING_RECORD_PAGES:

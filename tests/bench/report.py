@@ -170,6 +170,21 @@ class Targets:
         self.check("L1, random pages: sent again because of passes", extra,
                    15, unit="%")
 
+    def passes(self):
+        """How many more pages are staged than the guest has written."""
+        for load in ("L2", "L3"):
+            one = self.merged.get((load, "curling", 0))
+            idle = self.get("L0", "curling", "round_pages")
+            extra = None
+            if one and one["rounds_per_s"] and idle is not None:
+                pages = sum(one["round_pages"]) / len(one["round_pages"])
+                what = self.loads[load]
+                written = min(what.mb * MIB // PAGE,
+                              what.rate / one["rounds_per_s"])
+                extra = 100 * ((pages - idle) / written - 1)
+            self.check("%s: sent again because of passes" % load, extra, 15,
+                       unit="%")
+
     def compression(self):
         for load in ("L1", "L2"):
             self.check("%s: bytes of a round with compress=delta, so many "
@@ -214,9 +229,9 @@ class Targets:
                        unit="%")
 
     def all(self):
-        for part in (self.pauses, self.speed, self.bytes, self.compression,
-                     self.memory,
-                     self.takeover, self.outside):
+        for part in (self.pauses, self.speed, self.bytes, self.passes,
+                     self.compression, self.memory, self.takeover,
+                     self.outside):
             part()
         return self.found
 

@@ -22,6 +22,7 @@ class System:
 
     name = "alone"
     receiver_starts = False
+    pins = True
 
     def __init__(self, load, folder, mbit=0, free=False):
         self.free = free        # threads run where the kernel wants them
@@ -87,9 +88,10 @@ class System:
 
     def pin(self):
         """With two processors or more, what runs the guest has one of its
-        own, as on a host that is not full; the receiver is on the other."""
+        own, as on a host that is not full; the receiver is on the other.  Not
+        where the pause itself is work of several threads: they need both."""
         every = os.sched_getaffinity(0)
-        if len(every) > 1:
+        if len(every) > 1 and self.pins:
             guest = {min(every)}
             self.sender.pin(guest, every - guest)
             if self.receiver:
@@ -163,6 +165,8 @@ class System:
 
 class Stops(System):
     """A system whose pauses QEMU tells."""
+
+    pins = False
 
     def measured(self):
         pauses = self.stopped()
