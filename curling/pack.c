@@ -58,7 +58,6 @@ struct CurlingPacker {
 /* Where records are written to; there is always room, for they get fewer. */
 typedef struct Out {
     uint8_t *at;
-    uint8_t *begin;
     uint8_t *open;              /* header of the record that may go on... */
     CurlingRecord record;       /* ... and what will be in it */
     unsigned int unchanged;     /* pages at its end that say nothing */
@@ -169,11 +168,19 @@ static void close_record(Out *out)
     out->open = NULL;
 }
 
+/* Is this the next page of the record that is open? */
+static bool continues(const Out *out, uint8_t type, uint32_t block,
+                      uint64_t page)
+{
+    return out->open && out->record.type == type &&
+           out->record.block == block &&
+           out->record.first + out->record.count == page;
+}
+
 /* The next page of @block goes into a record of @type. */
 static void open_record(Out *out, uint8_t type, uint32_t block, uint64_t page)
 {
-    if (out->open && out->record.type == type && out->record.block == block &&
-        out->record.first + out->record.count == page) {
+    if (continues(out, type, block, page)) {
         out->record.count++;
         return;
     }
@@ -193,9 +200,7 @@ static void put_delta(Out *out, uint32_t block, uint64_t page,
                       const uint8_t *delta, size_t len)
 {
     /* To begin a record with a page that says nothing is of no use. */
-    if (!len && !(out->open && out->record.type == CURLING_RECORD_DELTA &&
-                  out->record.block == block &&
-                  out->record.first + out->record.count == page)) {
+    if (!len && !continues(out, CURLING_RECORD_DELTA, block, page)) {
         close_record(out);
         return;
     }
@@ -399,7 +404,7 @@ static size_t pack_records(CurlingPacker *p, const uint8_t *payload,
                            size_t len)
 {
     size_t page_bytes = p->layout->page_bytes;
-    Out out = { .at = p->records, .begin = p->records };
+    Out out = { .at = p->records };
     const uint8_t *end = payload + len;
 
     /* They are our own, and right. */
@@ -424,7 +429,7 @@ static size_t pack_records(CurlingPacker *p, const uint8_t *payload,
         }
     }
     close_record(&out);
-    return (size_t)(out.at - out.begin);
+    return (size_t)(out.at - p->records);
 }
 
 /* ---- A payload ---------------------------------------------------------- */

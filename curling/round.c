@@ -200,20 +200,6 @@ static void note_used_locked(CurlingPool *pool)
     }
 }
 
-static uint8_t *take_spare(CurlingPool *pool)
-{
-    uint8_t *memory = NULL;
-
-    pthread_mutex_lock(&pool->lock);
-    /* Spares are accounted; the limit may have come down since. */
-    if (pool->n_spares && !above_limit(pool, atomic_load(&pool->now))) {
-        memory = pool->spares[--pool->n_spares];
-        note_used_locked(pool);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return memory;
-}
-
 static int new_chunk(CurlingPool *pool, uint8_t **memory, CurlingError *err)
 {
     int ret = account_chunk(pool, err);
@@ -236,15 +222,17 @@ static int get_chunk(CurlingPool *pool, uint8_t **memory, CurlingError *err)
 {
     int ret = 0;
 
-    *memory = take_spare(pool);
-    if (!*memory) {
+    pthread_mutex_lock(&pool->lock);
+    /* Spares are accounted; the limit may have come down since. */
+    if (pool->n_spares && !above_limit(pool, atomic_load(&pool->now))) {
+        *memory = pool->spares[--pool->n_spares];
+    } else {
         ret = new_chunk(pool, memory, err);
     }
     if (ret == 0) {
-        pthread_mutex_lock(&pool->lock);
         note_used_locked(pool);
-        pthread_mutex_unlock(&pool->lock);
     }
+    pthread_mutex_unlock(&pool->lock);
     return ret;
 }
 
