@@ -153,6 +153,7 @@ void curling_receiver_query(CurlingReceiver *r, CurlingReceiverInfo *info)
     info->state = r->state;
     pthread_mutex_unlock(&r->lock);
     info->memory_now = curling_pool_now(r->pool);
+    info->memory_used = curling_pool_used(r->pool);
     info->memory_peak = curling_pool_peak(r->pool);
     info->memory_limit = curling_pool_limit(r->pool);
 }

@@ -102,6 +102,7 @@ typedef struct CurlingReceiverInfo {
     int64_t held_ns;            /* when it was whole; 0: none */
     CurlingAppliedRound last;      /* last applied round */
     uint64_t memory_now;
+    uint64_t memory_used;
     uint64_t memory_peak;
     uint64_t memory_limit;
     CurlingError last_error;    /* text is empty: none */

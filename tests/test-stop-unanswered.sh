@@ -35,7 +35,7 @@ freeze() {
         monitor "$2" curling-set '{"rounds": "full", "max-bandwidth": 20000000,
                                    "interval-ms": 0}' > /dev/null
         monitor "$3" poll query-curling \
-                --until "memory-bytes.now>=16000000" > /dev/null ||
+                --until "memory-bytes.used>=16000000" > /dev/null ||
             fail "no full round comes to $3"
         kill -STOP "${pid[$3]}"
         monitor "$2" curling-set '{"max-bandwidth": 0}' > /dev/null
