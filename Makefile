@@ -16,6 +16,7 @@ CFLAGS ?= -O2 -g
 
 LIB_SOURCES = \
 	apply.c \
+	beat.c \
 	channel.c \
 	cond.c \
 	copies.c \
@@ -46,6 +47,7 @@ UNIT_TESTS = \
 	test-describe \
 	test-ends \
 	test-failover \
+	test-fence \
 	test-frame \
 	test-pack \
 	test-ram \

@@ -49,11 +49,15 @@ static const FrameType frame_types[] = {
     [CURLING_TYPE_STOP_ACK] = { "STOP_ACK", 0, 0 },
     [CURLING_TYPE_SUPERSEDED] = { "SUPERSEDED", 0, 0 },
     [CURLING_TYPE_POWEROFF] = { "POWEROFF", 0, 0 },
+    [CURLING_TYPE_FENCE] = {
+        "FENCE", CURLING_FENCE_BYTES, CURLING_FENCE_BYTES,
+    },
+    [CURLING_TYPE_FENCED] = { "FENCED", 0, 0 },
 };
 
 #define N_FRAME_TYPES (sizeof(frame_types) / sizeof(frame_types[0]))
 
-static_assert(N_FRAME_TYPES == CURLING_TYPE_POWEROFF + 1,
+static_assert(N_FRAME_TYPES == CURLING_TYPE_FENCED + 1,
               "frame_types ends with the last type of wire.h");
 static_assert(CURLING_HELLO_DESCRIPTION + CURLING_DESCRIPTION_MAX <=
               CURLING_PAYLOAD_MAX, "the longest HELLO fits a frame");

@@ -41,6 +41,9 @@ int curling_hello_send(CurlingSession *session, const CurlingHello *hello,
     curling_put_u32(payload + CURLING_HELLO_PEER_TIMEOUT_MS,
                     hello->peer_timeout_ms);
     curling_put_u64(payload + CURLING_HELLO_COMMITTED, hello->committed);
+    curling_put_u32(payload + CURLING_HELLO_FENCE_AFTER_MS,
+                    hello->fence_after_ms);
+    curling_put_u32(payload + CURLING_HELLO_RESERVED, 0);
     memcpy(payload + CURLING_HELLO_DESCRIPTION, hello->description,
            text_bytes);
     ret = curling_session_send(session, CURLING_TYPE_HELLO, CURLING_ROUND_NONE,
@@ -72,6 +75,12 @@ int curling_hello_recv(CurlingSession *session, CurlingHello *hello,
         return curling_error_set(err, -ENOMEM, "no memory for HELLO");
     }
     ret = curling_session_recv_payload(session, &header, payload, err);
+    if (ret == 0 && curling_get_u32(payload + CURLING_HELLO_RESERVED)) {
+        ret = curling_error_set(err, -EPROTO, "got a HELLO with a reserved "
+                                "field of %" PRIu32 ", expected 0",
+                                curling_get_u32(payload +
+                                                CURLING_HELLO_RESERVED));
+    }
     if (ret < 0) {
         free(payload);
         return ret;
@@ -84,6 +93,8 @@ int curling_hello_recv(CurlingSession *session, CurlingHello *hello,
     hello->peer_timeout_ms = curling_get_u32(payload +
                                              CURLING_HELLO_PEER_TIMEOUT_MS);
     hello->committed = curling_get_u64(payload + CURLING_HELLO_COMMITTED);
+    hello->fence_after_ms = curling_get_u32(payload +
+                                            CURLING_HELLO_FENCE_AFTER_MS);
     text_bytes = header.length_bytes - CURLING_HELLO_DESCRIPTION;
     memmove(payload, payload + CURLING_HELLO_DESCRIPTION, text_bytes);
     payload[text_bytes] = 0;

@@ -31,6 +31,7 @@ typedef struct CurlingHello {
     uint32_t heartbeat_ms;
     uint32_t peer_timeout_ms;
     uint64_t committed;
+    uint32_t fence_after_ms;    /* the sender's lease; 0: none */
     char *description;          /* NUL-terminated */
 } CurlingHello;
 

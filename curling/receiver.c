@@ -38,11 +38,25 @@
 /* How long a takeover waits for the HELLO of somebody who has connected. */
 #define HELLO_MS 300
 
+/* How long the last word on a connection has to get there before the
+ * connection is closed, if the sender does not move: the guest may depend on
+ * SUPERSEDED, and nothing but a moment on FAILED. */
+#define SUPERSEDED_MS 5000
+#define FAILED_MS 100
+
+/*
+ * What a takeover adds to the sender's lease, for clocks that drift and for
+ * what the sender's fencing takes: a fiftieth, and so many ms.
+ */
+#define LEASE_DRIFT 50
+#define LEASE_MARGIN_MS 100
+
 /* How the sender ended the session. */
 typedef enum End {
     END_NONE,
     END_STOP,
     END_POWEROFF,
+    END_FENCED,
 } End;
 
 struct CurlingReceiver {
@@ -61,6 +75,10 @@ struct CurlingReceiver {
     End end;                    /* what came on this connection */
     bool confirmed;             /* it said more than HELLO */
     uint64_t silent_bytes;      /* heard on it when it fell silent */
+    int64_t heard_ns;           /* when the sender was last heard */
+    int64_t fence_until_ns;     /* how long an answer to FENCE may take */
+    int64_t drain_until_ns;
+    CurlingWatch watch;
     int64_t idle_ns;            /* no first round has begun since; 0: one has */
     int64_t wait_ns;            /* when to bring up @wait_event; 0: never */
     CurlingEvent wait_event;
@@ -158,13 +176,17 @@ void curling_receiver_query(CurlingReceiver *r, CurlingReceiverInfo *info)
     info->memory_limit = curling_pool_limit(r->pool);
 }
 
+/* Called with lock held. */
 static CurlingStep step_locked(CurlingReceiver *r, CurlingEvent event)
 {
     const CurlingReceiverSettings *settings = r->config.settings;
+    CurlingPolicies policies = {
+        .on_disconnect = setting(&settings->on_disconnect),
+        .on_silence = setting(&settings->on_silence),
+        .lease = r->info.lease_ms,
+    };
 
-    return curling_failover_step(r->state, event,
-                                 setting(&settings->on_disconnect),
-                                 setting(&settings->on_silence));
+    return curling_failover_step(r->state, event, &policies);
 }
 
 static void settle(CurlingReceiver *r, CurlingState state, const char *reason)
@@ -217,11 +239,18 @@ static CurlingAction happen(CurlingReceiver *r, CurlingEvent event,
         break;
     case CURLING_ACTION_NONE:
     case CURLING_ACTION_GRACE:
+    case CURLING_ACTION_LEASE:
+    case CURLING_ACTION_FENCE:
     case CURLING_ACTION__MAX:
         break;
     }
     settle(r, step.state, reason);
     return step.action;
+}
+
+static bool is_heard(CurlingState state)
+{
+    return state == CURLING_STATE_STANDBY || state == CURLING_STATE_FENCING;
 }
 
 static CurlingState current_state(CurlingReceiver *r)
@@ -241,6 +270,8 @@ static void note_step(CurlingReceiver *r, CurlingReceiverStep step,
         r->config.ops->step(r->config.opaque, step, round);
     }
 }
+
+static int take_over(CurlingReceiver *r, CurlingError *err);
 
 /* FAILED: why this side cannot go on. */
 static void send_failed(CurlingReceiver *r, uint64_t number,
@@ -409,7 +440,10 @@ static int commit(CurlingReceiver *r, uint64_t number, CurlingError *err)
     r->info.held_ns = now_ns;
     r->info.rounds_committed++;
     pthread_mutex_unlock(&r->lock);
-    __atomic_store_n(&r->session.round_ns, now_ns, __ATOMIC_RELAXED);
+    if (r->config.vitals) {
+        __atomic_store_n(&r->config.vitals->round_ns, now_ns,
+                         __ATOMIC_RELAXED);
+    }
     happen(r, CURLING_EVENT_COMMITTED, "the first round is whole");
     note_step(r, CURLING_STEP_COMMITTED, number);
     ret = curling_session_send(&r->session, CURLING_TYPE_RECEIVED, number,
@@ -478,6 +512,13 @@ static int act_on(CurlingReceiver *r, const CurlingHeader *header,
         note_step(r, CURLING_STEP_STOPPED, held_round(r));
         return curling_session_send(&r->session, CURLING_TYPE_STOP_ACK,
                                     CURLING_ROUND_NONE, NULL, 0, err);
+    case CURLING_TYPE_FENCED:
+        if (held_round(r) == CURLING_ROUND_NONE) {
+            return curling_error_set(err, -EPROTO, "got FENCED, but no round "
+                                     "is held");
+        }
+        r->end = END_FENCED;
+        return 0;
     default:
         return curling_error_set(err, -EPROTO, "got %s from a sender",
                                  curling_frame_type_name(header->type));
@@ -563,19 +604,34 @@ static bool is_idler_in_the_way(CurlingReceiver *r)
     return wanted;
 }
 
+/* How long after the sender was last heard its guest stands still: it was
+ * told so in HELLO. */
+static int64_t lease_ns(CurlingReceiver *r)
+{
+    int64_t lease_ms;
+
+    pthread_mutex_lock(&r->lock);
+    lease_ms = r->info.lease_ms;
+    pthread_mutex_unlock(&r->lock);
+    return (lease_ms + lease_ms / LEASE_DRIFT + LEASE_MARGIN_MS) * NS_PER_MS;
+}
+
 /*
- * Silence ends the connection where policy says so.  Where it says wait, the
- * connection is kept: who is heard again goes on as if nothing was.
+ * Silence ends the connection where policy says so.  Where it says wait, or
+ * there is a lease to wait for, the connection is kept: who is heard again
+ * goes on as if nothing was.
  */
 static int judge_silence(CurlingReceiver *r, int64_t idle_ns,
                          uint32_t timeout_ms, CurlingError *err)
 {
     CurlingState state = current_state(r);
+    bool was_silent = state == CURLING_STATE_SUSPECT ||
+                      state == CURLING_STATE_LEASED;
 
     if (idle_ns <= timeout_ms * NS_PER_MS) {
         /* After a sleep of its own this side has patience again, but has
          * heard nothing. */
-        if (state == CURLING_STATE_SUSPECT && r->confirmed &&
+        if (was_silent && r->confirmed &&
             r->session.read_bytes != r->silent_bytes) {
             happen(r, CURLING_EVENT_RESUMED, "the sender is heard again");
         }
@@ -583,16 +639,16 @@ static int judge_silence(CurlingReceiver *r, int64_t idle_ns,
     }
     curling_error_set(err, -ETIMEDOUT, "nothing heard for %" PRIu32
                       " ms (peer-timeout-ms)", timeout_ms);
-    if (state == CURLING_STATE_SUSPECT) {
-        return 0;
-    }
-    if (state == CURLING_STATE_STANDBY &&
-        setting(&r->config.settings->on_silence) == CURLING_POLICY_WAIT) {
+    if (!was_silent) {
         r->silent_bytes = r->session.read_bytes;
-        happen(r, CURLING_EVENT_SILENT, err->text);
-        return 0;
+        if (is_heard(state) && happen(r, CURLING_EVENT_SILENT, err->text) !=
+                               CURLING_ACTION_TAKEOVER) {
+            return 0;
+        }
+        return -ETIMEDOUT;
     }
-    return -ETIMEDOUT;
+    return state == CURLING_STATE_LEASED && idle_ns > lease_ns(r) ?
+           -ETIMEDOUT : 0;
 }
 
 static void wait_for(CurlingReceiver *r, CurlingEvent event, uint32_t wait_ms,
@@ -622,9 +678,78 @@ static void confirm(CurlingReceiver *r)
     }
     r->confirmed = true;
     r->wait_ns = 0;
+    pthread_mutex_lock(&r->lock);
+    r->info.lease_ms = r->serving->hello.fence_after_ms;
+    pthread_mutex_unlock(&r->lock);
     if (held_round(r) != CURLING_ROUND_NONE) {
         happen(r, CURLING_EVENT_RESUMED, "the sender is back");
     }
+}
+
+static void watch_stalls(CurlingReceiver *r)
+{
+    CurlingError reason;
+
+    if (curling_watch_look(&r->watch, r->config.vitals, "sender",
+                           setting(&r->config.settings->stall_ms), &reason) &&
+        r->config.ops->lagging) {
+        r->config.ops->lagging(r->config.opaque,
+                               curling_watch_is_stuck(&r->watch) ?
+                               reason.text : NULL);
+    }
+}
+
+static void hear_beat(void *opaque, const CurlingBeat *beat)
+{
+    CurlingReceiver *r = opaque;
+
+    r->watch.peer = *beat;
+}
+
+/* Ask the sender to stop its guest. */
+static void send_fence(CurlingReceiver *r)
+{
+    uint8_t payload[CURLING_FENCE_BYTES];
+
+    curling_put_u32(payload + CURLING_FENCE_TIMEOUT_MS, CURLING_FENCE_MS);
+    curling_put_u32(payload + CURLING_FENCE_RESERVED, 0);
+    r->fence_until_ns = curling_clock_ns() + CURLING_FENCE_MS * NS_PER_MS;
+    curling_session_send(&r->session, CURLING_TYPE_FENCE, CURLING_ROUND_NONE,
+                         payload, sizeof(payload), NULL);
+}
+
+static void fence_unanswered(CurlingReceiver *r, const char *why)
+{
+    CurlingError err;
+
+    curling_error_set(&err, 0, "the sender was asked to stop its guest, and "
+                      "%s; use force if you know that it does not run", why);
+    set_last_error(r, err.text);
+    happen(r, CURLING_EVENT_UNANSWERED, err.text);
+    if (r->config.ops->not_handed) {
+        r->config.ops->not_handed(r->config.opaque, err.text);
+    }
+}
+
+/* An operator who wants the guest of a sender that is heard: over this very
+ * connection.  True: nothing else is to be done about him now. */
+static bool is_asked_to_fence(CurlingReceiver *r)
+{
+    bool asked;
+
+    pthread_mutex_lock(&r->lock);
+    asked = r->operator_asked && r->operator_event == CURLING_EVENT_OPERATOR &&
+            r->state == CURLING_STATE_STANDBY && r->confirmed;
+    pthread_mutex_unlock(&r->lock);
+    if (!asked) {
+        return false;
+    }
+    happen(r, CURLING_EVENT_OPERATOR, "curling-failover");
+    pthread_mutex_lock(&r->lock);
+    r->operator_asked = false;
+    pthread_mutex_unlock(&r->lock);
+    send_fence(r);
+    return true;
 }
 
 static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
@@ -638,8 +763,14 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
                      __ATOMIC_RELAXED);
     __atomic_store_n(&r->session.stall_ms, timeout_ms, __ATOMIC_RELAXED);
     confirm(r);
+    watch_stalls(r);
+    if (current_state(r) == CURLING_STATE_FENCING &&
+        curling_clock_ns() > r->fence_until_ns) {
+        fence_unanswered(r, "did not in time");
+    }
+    leave = !is_asked_to_fence(r);
     pthread_mutex_lock(&r->lock);
-    leave = r->operator_asked || r->quit;
+    leave = (leave && r->operator_asked) || r->quit;
     yanked = r->yanked;
     pthread_mutex_unlock(&r->lock);
     if (is_idler_in_the_way(r)) {
@@ -669,8 +800,79 @@ static void begin_counts(CurlingReceiver *r)
     r->info.rounds_committed = 0;
     r->info.rounds_discarded = 0;
     r->info.last = (CurlingAppliedRound) { 0 };
+    r->info.lease_ms = 0;
     pthread_mutex_unlock(&r->lock);
     curling_pool_forget_peak(r->pool);
+}
+
+/* Read what still comes, so that closing does not throw away what was said:
+ * until the sender closes, or comes back, or for @wait_ms. */
+static void drain(CurlingReceiver *r, uint32_t wait_ms)
+{
+    int64_t until_ns = curling_clock_ns() + wait_ms * NS_PER_MS;
+    CurlingChannel *channel = r->session.channel;
+    bool back = false;
+    ssize_t n = 1;
+
+    while ((n > 0 || n == -EAGAIN || n == -EINTR) && !back &&
+           curling_clock_ns() < until_ns) {
+        n = channel->read(channel->opaque, r->scratch, sizeof(r->scratch));
+        pthread_mutex_lock(&r->lock);
+        back = r->offers.ready || r->quit;
+        pthread_mutex_unlock(&r->lock);
+    }
+}
+
+/*
+ * A connection that this side gives up while it lives must not look like a
+ * death: the sender is told.  Who quits is as good as dead, and who came back
+ * on another connection has left this one.
+ */
+static void say_why(CurlingReceiver *r, int ret, const CurlingError *err)
+{
+    bool quit;
+
+    pthread_mutex_lock(&r->lock);
+    quit = r->quit;
+    pthread_mutex_unlock(&r->lock);
+    if (ret == -EPIPE || ret == -ECONNABORTED || ret == -ESTALE || quit ||
+        curling_applier_is_broken(r->applier, NULL)) {
+        return;
+    }
+    __atomic_store_n(&r->session.write_deadline_ns,
+                     curling_clock_ns() + FAILED_MS * NS_PER_MS,
+                     __ATOMIC_RELAXED);
+    send_failed(r, CURLING_ROUND_NONE, err);
+    if (ret != -ETIMEDOUT && ret != -ECANCELED) {
+        drain(r, FAILED_MS);
+    }
+}
+
+/*
+ * FENCED: the guest stands still at the sender, and goes on there only if this
+ * side says that it does not start it.  The answer must get there.
+ */
+static void take_what_is_handed(CurlingReceiver *r)
+{
+    CurlingError err;
+    int ret;
+
+    if (happen(r, CURLING_EVENT_FENCED, "the sender handed its guest over") !=
+        CURLING_ACTION_TAKEOVER) {
+        return;
+    }
+    ret = take_over(r, &err);
+    if (ret == 0) {
+        r->session.generation = r->generation + 1;
+        curling_session_send(&r->session, CURLING_TYPE_SUPERSEDED,
+                             CURLING_ROUND_NONE, NULL, 0, NULL);
+        drain(r, SUPERSEDED_MS);
+        return;
+    }
+    happen(r, ret == -EBUSY ? CURLING_EVENT_NOT_STARTED :
+           CURLING_EVENT_BROKEN, err.text);
+    send_failed(r, CURLING_ROUND_NONE, &err);
+    drain(r, SUPERSEDED_MS);
 }
 
 /* Serve one connection until it ends; returns the errno it ended with, 0
@@ -695,12 +897,21 @@ static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
     curling_offer_session(offer, &r->session, r->generation,
                           peer_timeout_ms(r));
     r->session.tick = tick;
+    r->session.beat = hear_beat;
     r->session.opaque = r;
+    r->session.vitals = r->config.vitals;
+    r->watch = (CurlingWatch) { 0 };
     curling_session_agree(&r->session, offer->hello.peer_timeout_ms);
     r->serving = offer;
     pthread_mutex_lock(&r->lock);
     memcpy(r->info.peer, offer->peer, sizeof(r->info.peer));
     curling_hello_session_name(r->session_id, r->info.session);
+    r->info.generation = r->generation;
+    /* An old HELLO may name an old lease: until this one is confirmed, the
+     * longer one counts. */
+    if (offer->hello.fence_after_ms > r->info.lease_ms) {
+        r->info.lease_ms = offer->hello.fence_after_ms;
+    }
     r->yanked = false;
     pthread_mutex_unlock(&r->lock);
 
@@ -719,8 +930,8 @@ static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
             ret = act_on(r, &header, err);
         }
     }
-    if (ret == -EPROTO || ret == -EOVERFLOW || ret == -ENOMEM) {
-        send_failed(r, CURLING_ROUND_NONE, err);
+    if (r->end == END_NONE) {
+        say_why(r, ret, err);
     }
     wait_applied(r);
     number = curling_round_number(r->intake.round);
@@ -730,7 +941,14 @@ static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
         pthread_mutex_unlock(&r->lock);
         note_step(r, CURLING_STEP_DISCARDED, number);
     }
+    if (r->end == END_FENCED) {
+        take_what_is_handed(r);
+    }
+    if (curling_watch_is_stuck(&r->watch) && r->config.ops->lagging) {
+        r->config.ops->lagging(r->config.opaque, NULL);
+    }
     note_step(r, CURLING_STEP_DISCONNECTED, held_round(r));
+    r->heard_ns = __atomic_load_n(&r->session.heard_ns, __ATOMIC_RELAXED);
     r->serving = NULL;
     curling_session_destroy(&r->session);
     curling_offer_free(offer);
@@ -750,12 +968,23 @@ static int take_over(CurlingReceiver *r, CurlingError *err)
     ret = r->config.ops->takeover(r->config.opaque, held_round(r), device,
                                   len_bytes, err);
     if (ret == 0) {
+        pthread_mutex_lock(&r->lock);
+        r->info.generation = r->generation + 1;
+        pthread_mutex_unlock(&r->lock);
         settle(r, CURLING_STATE_ACTIVE, r->takeover_reason.text);
         curling_pool_trim(r->pool);
     } else {
         set_last_error(r, err->text);
     }
     return ret;
+}
+
+/* Not before the sender must have stopped its guest by itself. */
+static void wait_for_lease(CurlingReceiver *r, const char *reason)
+{
+    r->wait_ns = r->heard_ns + lease_ns(r);
+    r->wait_event = CURLING_EVENT_LEASE_OVER;
+    curling_error_set(&r->wait_reason, 0, "%s", reason);
 }
 
 /* Carry out what failover.c said about what @reason tells. */
@@ -771,6 +1000,13 @@ static void act(CurlingReceiver *r, CurlingAction action, const char *reason)
     case CURLING_ACTION_GRACE:
         wait_for(r, CURLING_EVENT_GRACE_OVER,
                  setting(&r->config.settings->close_grace_ms), reason);
+        break;
+    case CURLING_ACTION_LEASE:
+        wait_for_lease(r, reason);
+        break;
+    case CURLING_ACTION_FENCE:
+        /* Who can hear it is asked by is_asked_to_fence(). */
+        fence_unanswered(r, "there is no connection to it");
         break;
     case CURLING_ACTION_TAKEOVER:
         ret = take_over(r, &err);
@@ -827,6 +1063,8 @@ static void end_of_connection(CurlingReceiver *r, int ret,
     if (ret == 0 && r->end == END_POWEROFF) {
         act_on_event(r, CURLING_EVENT_POWERED_OFF,
                      "the guest powered off at the sender");
+    } else if (ret == 0 && r->end == END_FENCED) {
+        /* done, over this connection */
     } else if (ret == 0) {
         act_on_event(r, CURLING_EVENT_STOPPED, "the sender ended the session");
     } else if (curling_applier_is_broken(r->applier, &broken)) {
@@ -850,6 +1088,9 @@ static void end_of_connection(CurlingReceiver *r, int ret,
             set_last_error(r, err->text);
         }
         wait_again(r, err->text);
+    }
+    if (current_state(r) == CURLING_STATE_LEASED) {
+        wait_for_lease(r, err->text);
     }
 }
 
@@ -908,20 +1149,22 @@ static int failover_locked(CurlingReceiver *r, bool force, CurlingError *err)
         return curling_error_set(err, -ENOENT, "the last round could not be "
                                  "loaded, so there is nothing to start: %s",
                                  r->info.last_error.text);
-    case CURLING_STATE_STANDBY:
+    case CURLING_STATE_FENCING:
+    case CURLING_STATE_LEASED:
         if (!force) {
-            return curling_error_set(err, -EBUSY, "the sender is heard and "
-                                     "runs the guest; migrate_cancel and quit "
-                                     "it, or use force and risk two running "
-                                     "guests");
+            return curling_error_set(err, -EALREADY, "the takeover is under "
+                                     "way: it waits until the sender has "
+                                     "stopped the guest; use force to risk "
+                                     "two running guests");
         }
         break;
+    case CURLING_STATE_STANDBY:
     case CURLING_STATE_CLOSED:
     case CURLING_STATE_SUSPECT:
     case CURLING_STATE__MAX:
         break;
     }
-    ask_locked(r, CURLING_EVENT_OPERATOR);
+    ask_locked(r, force ? CURLING_EVENT_FORCED : CURLING_EVENT_OPERATOR);
     return 0;
 }
 
@@ -944,12 +1187,14 @@ static int reset_locked(CurlingReceiver *r, CurlingError *err)
         return curling_error_set(err, -ENOENT, "no round is held, so there is "
                                  "nothing to discard");
     case CURLING_STATE_STANDBY:
+    case CURLING_STATE_FENCING:
         return curling_error_set(err, -EBUSY, "the sender is heard and counts "
                                  "on this receiver; say migrate_cancel there");
     case CURLING_STATE_ACTIVE:
         return curling_error_set(err, -EALREADY, "the guest was started here; "
                                  "start a new receiver");
     case CURLING_STATE_CLOSED:
+    case CURLING_STATE_LEASED:
     case CURLING_STATE_SUSPECT:
     case CURLING_STATE_FAILED:
     case CURLING_STATE__MAX:
@@ -981,8 +1226,8 @@ static void check_operator(CurlingReceiver *r)
     r->operator_asked = false;
     pthread_mutex_unlock(&r->lock);
     if (asked) {
-        act_on_event(r, event, event == CURLING_EVENT_OPERATOR ?
-                     "curling-failover" : "curling-reset");
+        act_on_event(r, event, event == CURLING_EVENT_RESET ?
+                     "curling-reset" : "curling-failover");
     }
 }
 
@@ -1016,18 +1261,27 @@ static CurlingOffer *next_offer(CurlingReceiver *r)
     return offer;
 }
 
+static const char *end_of_wait_says(CurlingEvent event)
+{
+    switch (event) {
+    case CURLING_EVENT_GRACE_OVER:
+        return "the sender died, and nobody came back";
+    case CURLING_EVENT_LEASE_OVER:
+        return "the sender has stopped its guest by now";
+    default:
+        return "the sender did not come back";
+    }
+}
+
 /* Nobody came back in time. */
 static void end_of_wait(CurlingReceiver *r)
 {
-    CurlingEvent event = r->wait_event;
     CurlingError reason;
 
     r->wait_ns = 0;
-    curling_error_set(&reason, 0, event == CURLING_EVENT_GRACE_OVER ?
-                      "the sender died: %s, and nobody came back" :
-                      "the sender did not come back: %s",
+    curling_error_set(&reason, 0, "%s: %s", end_of_wait_says(r->wait_event),
                       r->wait_reason.text);
-    act_on_event(r, event, reason.text);
+    act_on_event(r, r->wait_event, reason.text);
 }
 
 static bool is_quitting(CurlingReceiver *r)

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "apply.h"
+#include "beat.h"
 #include "channel.h"
 #include "error.h"
 #include "failover.h"
@@ -36,6 +37,7 @@ typedef struct CurlingReceiver CurlingReceiver;
 /* May change at any time; read and written atomically, field by field. */
 typedef struct CurlingReceiverSettings {
     uint32_t peer_timeout_ms;
+    uint32_t stall_ms;          /* what moves no more for so long is stuck */
     uint32_t close_grace_ms;
     uint32_t on_disconnect;     /* CurlingPolicy */
     uint32_t on_silence;        /* CurlingPolicy */
@@ -80,6 +82,12 @@ typedef struct CurlingReceiverOps {
     void (*powered_off)(void *opaque);
     /* The state is another one now; @reason is one sentence. */
     void (*state)(void *opaque, CurlingState state, const char *reason);
+    /* The sender was asked for its guest, and did not hand it over: @reason.
+     * May be NULL. */
+    void (*not_handed)(void *opaque, const char *reason);
+    /* Something is stuck, here or at the sender (@reason is one sentence), or
+     * moves again (NULL).  May be NULL. */
+    void (*lagging)(void *opaque, const char *reason);
 } CurlingReceiverOps;
 
 typedef struct CurlingReceiverConfig {
@@ -87,6 +95,7 @@ typedef struct CurlingReceiverConfig {
     const CurlingCodec *codec;                  /* borrowed, may be NULL */
     const CurlingReceiverSettings *settings;    /* borrowed */
     const CurlingReceiverOps *ops;              /* borrowed */
+    CurlingVitals *vitals;                      /* borrowed, may be NULL */
     void *opaque;
     uint64_t limit_bytes;                       /* max-round-bytes */
 } CurlingReceiverConfig;
@@ -95,6 +104,8 @@ typedef struct CurlingReceiverInfo {
     CurlingState state;
     char peer[128];
     char session[CURLING_SESSION_NAME_BYTES];       /* empty: none */
+    uint32_t generation;        /* after a takeover: one more */
+    uint32_t lease_ms;          /* the sender's fence-after-ms; 0: none */
     /* of this session, or of the last one */
     uint64_t rounds_committed;
     uint64_t rounds_discarded;  /* begun, but never whole */
@@ -129,10 +140,15 @@ void curling_receiver_offer(CurlingReceiver *receiver, CurlingChannel *channel,
                             void (*release)(CurlingChannel *channel),
                             const char *peer);
 
+/* How long the sender has to answer FENCE. */
+#define CURLING_FENCE_MS 5000
+
 /*
- * curling-failover.  Returns 0 when a takeover began (its end is a state
- * change); -EBUSY while the sender is heard, unless @force; -ENOENT with
- * nothing to start; each with a sentence.
+ * curling-failover.  Returns 0 when it began: its end is a state change, or
+ * info.last_error.  A sender that is heard is asked to stop its guest first,
+ * unless @force; if it does not, ops->not_handed() says so.  -EALREADY when the guest
+ * runs, or a takeover is under way; -ENOENT with nothing to start; each with
+ * a sentence.
  */
 int curling_receiver_failover(CurlingReceiver *receiver, bool force,
                               CurlingError *err);

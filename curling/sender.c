@@ -45,6 +45,12 @@ struct CurlingSender {
     bool connected;
     int64_t handshake_ns;       /* when it must be over */
 
+    /* listener thread, while there is one */
+    CurlingWatch watch;
+
+    /* atomic */
+    uint32_t lease_ms;          /* as the receiver was told */
+
     pthread_mutex_t lock;
     pthread_cond_t cond;
     /* protected by @lock */
@@ -144,10 +150,19 @@ void curling_sender_yank(CurlingSender *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+uint32_t curling_sender_lease_ms(const CurlingSender *s)
+{
+    return __atomic_load_n(&s->lease_ms, __ATOMIC_RELAXED);
+}
+
 void curling_sender_set(CurlingSender *s, uint32_t peer_timeout_ms,
+                        uint32_t stall_ms, uint32_t fence_after_ms,
                         uint64_t max_bandwidth)
 {
     __atomic_store_n(&s->config.peer_timeout_ms, peer_timeout_ms,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&s->config.stall_ms, stall_ms, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->config.fence_after_ms, fence_after_ms,
                      __ATOMIC_RELAXED);
     __atomic_store_n(&s->config.max_bandwidth, max_bandwidth,
                      __ATOMIC_RELAXED);
@@ -218,6 +233,11 @@ static int note_locked(CurlingSender *s, const CurlingHeader *header,
     case CURLING_TYPE_SUPERSEDED:
         ret = curling_superseded_error(header, err);
         break;
+    case CURLING_TYPE_FENCE:
+        s->kicked = true;
+        s->info.fence_until_ns = curling_clock_ns() + NS_PER_MS *
+            curling_get_u32(payload + CURLING_FENCE_TIMEOUT_MS);
+        break;
     default:
         ret = curling_error_set(err, -EPROTO, "got %s from a receiver",
                                 curling_frame_type_name(header->type));
@@ -238,6 +258,49 @@ static int note(CurlingSender *s, const CurlingHeader *header,
     return ret;
 }
 
+/* The receiver has heard what was said at @stamp_ns, or later. */
+static void note_lease(CurlingSender *s, int64_t stamp_ns)
+{
+    pthread_mutex_lock(&s->lock);
+    if (stamp_ns > s->info.leased_ns &&
+        stamp_ns <= curling_lease_clock_ns()) {
+        s->info.leased_ns = stamp_ns;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void hear_beat(void *opaque, const CurlingBeat *beat)
+{
+    CurlingSender *s = opaque;
+
+    s->watch.peer = *beat;
+    if (beat->echo_ns <= INT64_MAX) {
+        note_lease(s, (int64_t)beat->echo_ns);
+    }
+}
+
+/* Is something stuck that was not, or the other way round? */
+static void look_for_stalls(CurlingSender *s)
+{
+    CurlingError reason;
+
+    if (curling_watch_look(&s->watch, s->config.vitals, "receiver",
+                           __atomic_load_n(&s->config.stall_ms,
+                                           __ATOMIC_RELAXED), &reason) &&
+        s->config.lagging) {
+        s->config.lagging(s->config.opaque, curling_watch_is_stuck(&s->watch) ?
+                          reason.text : NULL);
+    }
+}
+
+/* Nobody is watched any more. */
+static void end_watch(CurlingSender *s)
+{
+    if (curling_watch_is_stuck(&s->watch) && s->config.lagging) {
+        s->config.lagging(s->config.opaque, NULL);
+    }
+}
+
 static void *listen_to_receiver(void *opaque)
 {
     CurlingSender *s = opaque;
@@ -254,9 +317,14 @@ static void *listen_to_receiver(void *opaque)
         }
     } while (ret == 0);
 
+    end_watch(s);
     pthread_mutex_lock(&s->lock);
     s->lost = ret;
     s->lost_error = err;
+    /* An end that comes when nothing had come for long is no proof that
+     * there was still somebody to end it. */
+    s->info.died = ret == -EPIPE && curling_clock_ns() - s->session.read_ns <=
+                   s->session.peer_timeout_ms * NS_PER_MS;
     lingering = s->lingering;
     pthread_cond_broadcast(&s->cond);
     pthread_mutex_unlock(&s->lock);
@@ -309,6 +377,7 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
         }
         return 0;
     }
+    look_for_stalls(s);
     if (cancelled && !s->session.write_deadline_ns) {
         /* What is being shipped goes to its end, but not for ever. */
         __atomic_store_n(&s->session.write_deadline_ns,
@@ -330,6 +399,7 @@ static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
     CurlingHello hello = s->hello;
     CurlingWelcome welcome;
     CurlingSenderInfo info;
+    int64_t said_ns;
     int sent;
     int ret;
 
@@ -337,6 +407,9 @@ static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
     hello.heartbeat_ms = s->session.heartbeat_ms;
     hello.peer_timeout_ms = s->session.peer_timeout_ms;
     hello.committed = info.received;
+    hello.fence_after_ms = __atomic_load_n(&s->config.fence_after_ms,
+                                           __ATOMIC_RELAXED);
+    said_ns = curling_lease_clock_ns();
     s->handshake_ns = curling_clock_ns() + CURLING_HANDSHAKE_MS * NS_PER_MS;
     s->session.write_deadline_ns = s->handshake_ns;
     sent = curling_hello_send(&s->session, &hello, err);
@@ -366,6 +439,8 @@ static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
                                  PRIu64, info.received, welcome.held);
     }
     *held = welcome.held;
+    __atomic_store_n(&s->lease_ms, hello.fence_after_ms, __ATOMIC_RELAXED);
+    note_lease(s, said_ns);
     curling_session_agree(&s->session, welcome.peer_timeout_ms);
     /* The receiver goes on with this connection once it hears more of it. */
     curling_session_beat(&s->session, true);
@@ -384,9 +459,14 @@ int curling_sender_connect(CurlingSender *s, CurlingChannel *channel,
                          s->config.peer_timeout_ms);
     s->session.max_bandwidth = s->config.max_bandwidth;
     s->session.tick = tick;
+    s->session.beat = hear_beat;
     s->session.opaque = s;
+    s->session.vitals = s->config.vitals;
+    s->watch = (CurlingWatch) { 0 };
     pthread_mutex_lock(&s->lock);
     s->yanked = false;
+    s->info.died = false;
+    s->info.fence_until_ns = 0;
     s->shipping = CURLING_ROUND_NONE;
     pthread_mutex_unlock(&s->lock);
     ret = shake_hands(s, held, err);
@@ -483,8 +563,6 @@ int curling_sender_begin(CurlingSender *s, const CurlingRound *round,
         return not_connected(err);
     }
     curling_round_get_begin(round, begin);
-    __atomic_store_n(&s->session.round_ns, curling_clock_ns(),
-                     __ATOMIC_RELAXED);
     ret = curling_session_send(&s->session, CURLING_TYPE_ROUND_BEGIN,
                                curling_round_number(round), begin,
                                sizeof(begin), err);
@@ -607,6 +685,23 @@ int curling_sender_sleep(CurlingSender *s, int64_t deadline_ns,
     over = is_over_locked(s);
     pthread_mutex_unlock(&s->lock);
     return over ? explain(s, -EPIPE, err) : 0;
+}
+
+int curling_sender_fenced(CurlingSender *s, CurlingError *err)
+{
+    int ret;
+
+    if (!s->connected) {
+        return not_connected(err);
+    }
+    ret = curling_session_send(&s->session, CURLING_TYPE_FENCED,
+                               CURLING_ROUND_NONE, NULL, 0, err);
+    pthread_mutex_lock(&s->lock);
+    while (ret == 0 && !s->lost && !s->cancelled) {
+        pthread_cond_wait(&s->cond, &s->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return explain(s, -EPIPE, err);
 }
 
 int curling_sender_stop(CurlingSender *s, uint8_t type, uint32_t timeout_ms,

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "beat.h"
 #include "channel.h"
 #include "error.h"
 #include "hello.h"
@@ -32,7 +33,17 @@ typedef struct CurlingSenderConfig {
     uint32_t generation;
     const char *description;    /* "key=value\n" lines; copied */
     uint32_t peer_timeout_ms;
+    uint32_t stall_ms;          /* what moves no more for so long is stuck */
+    uint32_t fence_after_ms;    /* the lease, for HELLO; 0: none */
     uint64_t max_bandwidth;     /* bytes per second; 0: unlimited */
+    const CurlingVitals *vitals;        /* borrowed, may be NULL */
+    /*
+     * Something is stuck, here or at the receiver (@reason is one sentence),
+     * or moves again (NULL).  Called in the thread that hears the receiver,
+     * with no lock held; may not call back.  May be NULL.
+     */
+    void (*lagging)(void *opaque, const char *reason);
+    void *opaque;
 } CurlingSenderConfig;
 
 typedef struct CurlingSenderInfo {
@@ -42,6 +53,13 @@ typedef struct CurlingSenderInfo {
     int64_t received_ns;        /* when */
     uint64_t applied;           /* last round APPLIED, or none */
     uint64_t apply_us;          /* what that took the receiver */
+    bool died;                  /* the receiver ended the last connection, and
+                                 * was heard just before */
+    int64_t fence_until_ns;     /* FENCE: it wants the guest, and waits until
+                                 * then; 0: it does not */
+    int64_t leased_ns;          /* when this side last said what the receiver
+                                 * is known to have heard; a point of
+                                 * curling_lease_clock_ns(); 0: nothing yet */
 } CurlingSenderInfo;
 
 /* Copies @config; NULL without memory.  Not connected yet. */
@@ -122,6 +140,14 @@ int curling_sender_sleep(CurlingSender *sender, int64_t deadline_ns,
 int curling_sender_stop(CurlingSender *sender, uint8_t type,
                         uint32_t timeout_ms, CurlingError *err);
 
+/*
+ * Say FENCED: the guest stands still here, and its last round was RECEIVED.
+ * Waits for the answer as long as the connection stands.  Returns -ESTALE: the
+ * receiver runs the guest; -EREMOTEIO: it does not and will not; or what ended
+ * the connection, and nobody here knows.
+ */
+int curling_sender_fenced(CurlingSender *sender, CurlingError *err);
+
 /* Give up the connection: what is under way ends with -ESHUTDOWN, and the
  * session may be taken up again. */
 void curling_sender_yank(CurlingSender *sender);
@@ -132,9 +158,13 @@ void curling_sender_yank(CurlingSender *sender);
  */
 void curling_sender_kick(CurlingSender *sender, bool cancel);
 
-/* Settings that may change at any time. */
+/* Settings that may change at any time; the lease, with the next HELLO. */
 void curling_sender_set(CurlingSender *sender, uint32_t peer_timeout_ms,
+                        uint32_t stall_ms, uint32_t fence_after_ms,
                         uint64_t max_bandwidth);
+
+/* The lease that was told to the receiver last; 0: none.  Any thread. */
+uint32_t curling_sender_lease_ms(const CurlingSender *sender);
 
 void curling_sender_query(CurlingSender *sender, CurlingSenderInfo *info);
 

@@ -36,8 +36,8 @@ void curling_session_init(CurlingSession *session, CurlingChannel *channel,
     session->peer_timeout_ms = peer_timeout_ms;
     session->heartbeat_ms = heartbeat_for(peer_timeout_ms);
     session->heard_ns = curling_clock_ns();
-    session->sent_ns = session->heard_ns;
-    session->round_ns = session->heard_ns;
+    session->beat_ns = session->heard_ns;
+    session->read_ns = session->heard_ns;
     session->ticked_ns = session->heard_ns;
     pthread_mutex_init(&session->write_lock, NULL);
 }
@@ -177,7 +177,6 @@ static int write_all_locked(CurlingSession *session, const uint8_t *data,
         }
         *done += (size_t)n;
         progress_ns = curling_clock_ns();
-        __atomic_store_n(&session->sent_ns, progress_ns, __ATOMIC_RELAXED);
         if (rate) {
             pace_locked(session, (size_t)n);
         }
@@ -234,6 +233,88 @@ static int write_locked(CurlingSession *session, const uint8_t *data,
     return ret;
 }
 
+static bool is_beat_due(CurlingSession *session, int64_t now_ns)
+{
+    int64_t last_ns = __atomic_load_n(&session->beat_ns, __ATOMIC_RELAXED);
+    int64_t beat_ns = NS_PER_MS * __atomic_load_n(&session->heartbeat_ms,
+                                                  __ATOMIC_RELAXED);
+
+    /* Half a tick early rather than a tick late. */
+    return now_ns - last_ns + CURLING_CHANNEL_TICK_MS * NS_PER_MS / 2 >=
+           beat_ns;
+}
+
+static int add_beat_locked(CurlingSession *session, int64_t now_ns)
+{
+    uint8_t wire[CURLING_HEADER_BYTES + CURLING_HEARTBEAT_BYTES];
+    uint8_t payload[CURLING_HEARTBEAT_BYTES];
+    CurlingBeat beat = curling_beat_look(session->vitals, now_ns);
+    CurlingHeader header = {
+        .type = CURLING_TYPE_HEARTBEAT,
+        .flags = CURLING_FLAG_OPTIONAL,
+        .generation = session->generation,
+        .round = CURLING_ROUND_NONE,
+    };
+
+    beat.interval_ms = __atomic_load_n(&session->heartbeat_ms,
+                                       __ATOMIC_RELAXED);
+    beat.stamp_ns = (uint64_t)curling_lease_clock_ns();
+    beat.echo_ns = __atomic_load_n(&session->stamp_ns, __ATOMIC_RELAXED);
+    curling_beat_put(&beat, payload);
+    return add_rest_locked(session, wire,
+                           curling_frame_build(&header, payload,
+                                               sizeof(payload), wire));
+}
+
+/* What does not fit into the socket now stays; an error is seen by whoever
+ * reads or sends next.  True: something went out. */
+static bool flush_locked(CurlingSession *session)
+{
+    ssize_t done;
+
+    if (!session->rest_bytes) {
+        return false;
+    }
+    done = session->channel->write(session->channel->opaque, session->rest,
+                                   session->rest_bytes);
+    if (done <= 0) {
+        return false;
+    }
+    drop_rest_locked(session, (size_t)done);
+    return true;
+}
+
+/*
+ * A peer that reads nothing must not stop the thread that beats: a beat that
+ * does not fit is dropped, and the end of one that fits in part goes out
+ * before whatever is sent next.
+ */
+static void beat_locked(CurlingSession *session, bool now)
+{
+    int64_t now_ns = curling_clock_ns();
+
+    if (session->rest_bytes) {
+        flush_locked(session);
+    } else if ((now || is_beat_due(session, now_ns)) &&
+               add_beat_locked(session, now_ns) == 0) {
+        if (flush_locked(session)) {
+            __atomic_store_n(&session->beat_ns, now_ns, __ATOMIC_RELAXED);
+        } else {
+            session->rest_bytes = 0;
+        }
+    }
+}
+
+/* Who holds the lock beats after what it sends. */
+void curling_session_beat(CurlingSession *session, bool now)
+{
+    if (pthread_mutex_trylock(&session->write_lock)) {
+        return;
+    }
+    beat_locked(session, now);
+    pthread_mutex_unlock(&session->write_lock);
+}
+
 int curling_session_send_frames(CurlingSession *session, const uint8_t *frames,
                                 size_t len_bytes, CurlingError *err)
 {
@@ -241,6 +322,9 @@ int curling_session_send_frames(CurlingSession *session, const uint8_t *frames,
 
     pthread_mutex_lock(&session->write_lock);
     ret = write_locked(session, frames, len_bytes, err);
+    if (ret == 0) {
+        beat_locked(session, false);
+    }
     pthread_mutex_unlock(&session->write_lock);
     return ret;
 }
@@ -273,82 +357,6 @@ int curling_session_send(CurlingSession *session, uint8_t type,
         free(wire);
     }
     return ret;
-}
-
-static bool is_beat_due(CurlingSession *session, int64_t now_ns)
-{
-    int64_t sent_ns = __atomic_load_n(&session->sent_ns, __ATOMIC_RELAXED);
-    int64_t beat_ns = NS_PER_MS * __atomic_load_n(&session->heartbeat_ms,
-                                                  __ATOMIC_RELAXED);
-
-    /* Half a tick early rather than a tick late. */
-    return now_ns - sent_ns + CURLING_CHANNEL_TICK_MS * NS_PER_MS / 2 >=
-           beat_ns;
-}
-
-static int add_beat_locked(CurlingSession *session, int64_t now_ns)
-{
-    uint8_t wire[CURLING_HEADER_BYTES + CURLING_HEARTBEAT_BYTES];
-    uint8_t payload[CURLING_HEARTBEAT_BYTES];
-    int64_t age_ms = (now_ns - __atomic_load_n(&session->round_ns,
-                                               __ATOMIC_RELAXED)) / NS_PER_MS;
-    CurlingHeader header = {
-        .type = CURLING_TYPE_HEARTBEAT,
-        .flags = CURLING_FLAG_OPTIONAL,
-        .generation = session->generation,
-        .round = CURLING_ROUND_NONE,
-    };
-
-    curling_put_u32(payload + CURLING_HEARTBEAT_INTERVAL_MS,
-                    __atomic_load_n(&session->heartbeat_ms,
-                                    __ATOMIC_RELAXED));
-    curling_put_u32(payload + CURLING_HEARTBEAT_ROUND_AGE_MS,
-                    age_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)age_ms);
-    return add_rest_locked(session, wire,
-                           curling_frame_build(&header, payload,
-                                               sizeof(payload), wire));
-}
-
-/* What does not fit into the socket now stays; an error is seen by whoever
- * reads or sends next.  True: something went out. */
-static bool flush_locked(CurlingSession *session)
-{
-    ssize_t done;
-
-    if (!session->rest_bytes) {
-        return false;
-    }
-    done = session->channel->write(session->channel->opaque, session->rest,
-                                   session->rest_bytes);
-    if (done <= 0) {
-        return false;
-    }
-    drop_rest_locked(session, (size_t)done);
-    __atomic_store_n(&session->sent_ns, curling_clock_ns(), __ATOMIC_RELAXED);
-    return true;
-}
-
-/*
- * A beat is sent only where nothing else is being sent: the bytes of a round
- * are a sign of life as good as any.  A peer that reads nothing must not stop
- * the thread that beats: a beat that does not fit is dropped, and the end of
- * one that fits in part goes out before whatever is sent next.
- */
-void curling_session_beat(CurlingSession *session, bool now)
-{
-    int64_t now_ns = curling_clock_ns();
-
-    if (pthread_mutex_trylock(&session->write_lock)) {
-        return;
-    }
-    if (session->rest_bytes) {
-        flush_locked(session);
-    } else if ((now || is_beat_due(session, now_ns)) &&
-               add_beat_locked(session, now_ns) == 0 &&
-               !flush_locked(session)) {
-        session->rest_bytes = 0;
-    }
-    pthread_mutex_unlock(&session->write_lock);
 }
 
 int curling_session_post(CurlingSession *session, uint8_t type,
@@ -419,6 +427,7 @@ static int read_full(CurlingSession *session, void *to, size_t len_bytes,
             len_bytes -= (size_t)done;
             session->read_bytes += (size_t)done;
             now_ns = curling_clock_ns();
+            session->read_ns = now_ns;
             __atomic_store_n(&session->heard_ns, now_ns, __ATOMIC_RELAXED);
             /* A stream that never pauses must not keep us from beating. */
             if (now_ns - session->ticked_ns >
@@ -472,6 +481,24 @@ static int skip_payload(CurlingSession *session, const CurlingHeader *header,
     return 0;
 }
 
+static int hear_beat(CurlingSession *session, const CurlingHeader *header,
+                     CurlingError *err)
+{
+    uint8_t payload[CURLING_HEARTBEAT_BYTES];
+    CurlingBeat beat;
+    int ret = curling_session_recv_payload(session, header, payload, err);
+
+    if (ret < 0) {
+        return ret;
+    }
+    beat = curling_beat_get(payload);
+    __atomic_store_n(&session->stamp_ns, beat.stamp_ns, __ATOMIC_RELAXED);
+    if (session->beat) {
+        session->beat(session->opaque, &beat);
+    }
+    return 0;
+}
+
 int curling_session_recv(CurlingSession *session, CurlingHeader *header,
                          CurlingError *err)
 {
@@ -502,7 +529,8 @@ int curling_session_recv(CurlingSession *session, CurlingHeader *header,
         if (ret == 0 && header->type != CURLING_TYPE_HEARTBEAT) {
             return 0;
         }
-        ret = skip_payload(session, header, err);
+        ret = ret == 0 ? hear_beat(session, header, err) :
+                         skip_payload(session, header, err);
         if (ret < 0) {
             return ret;
         }

@@ -2,8 +2,7 @@
  * One connection between a sender and a receiver: whole frames both ways,
  * heartbeats in between, and how long ago the peer was heard
  *
- * One thread receives (the owner: it beats as well, whenever nothing was
- * sent for a heartbeat's time); any thread sends.  Nothing here decides what
+ * One thread receives (the owner: it beats as well); any thread sends.  Nothing here decides what
  * silence or an end means: that is failover.c, asked by sender.c and
  * receiver.c.
  *
@@ -18,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "beat.h"
 #include "channel.h"
 #include "error.h"
 #include "frame.h"
@@ -32,7 +32,11 @@ typedef struct CurlingSession {
      * errno to end with.
      */
     int (*tick)(void *opaque, int64_t idle_ns, CurlingError *err);
+    /* Called by curling_session_recv() for each beat heard.  May be NULL. */
+    void (*beat)(void *opaque, const CurlingBeat *beat);
     void *opaque;
+    const CurlingVitals *vitals;        /* borrowed; what beats tell of this
+                                         * side.  NULL: nothing */
 
     /* protected by @write_lock: a frame goes out in one piece */
     pthread_mutex_t write_lock;
@@ -48,13 +52,15 @@ typedef struct CurlingSession {
                                          * nothing for so long; 0: never */
     uint64_t max_bandwidth;             /* bytes per second, 0 = unlimited */
     int64_t heard_ns;
-    int64_t sent_ns;
-    int64_t round_ns;                   /* when our last round was taken */
+    int64_t beat_ns;                    /* when the last beat went out */
+    uint64_t stamp_ns;                  /* the peer's last one; 0: none */
     int64_t write_deadline_ns;          /* sends fail after it; 0: none */
     bool closed;                        /* curling_session_close() */
 
     /* receiving thread only */
     int64_t ticked_ns;
+    int64_t read_ns;                    /* when the last octet came; patience
+                                         * after a sleep is in heard_ns only */
     uint64_t read_bytes;
 } CurlingSession;
 
@@ -104,7 +110,7 @@ int curling_session_post(CurlingSession *session, uint8_t type,
                          CurlingError *err);
 
 /*
- * Send a heartbeat if one is due: for the receiving thread while it waits for
+ * Send a beat if one is due: for the receiving thread while it waits for
  * something other than the peer.  Never waits for the peer: what does not fit
  * into the socket now is left out.  @now: one is due in any case.
  */

@@ -49,6 +49,8 @@
 #define CURLING_TYPE_STOP_ACK           12
 #define CURLING_TYPE_SUPERSEDED         13
 #define CURLING_TYPE_POWEROFF           14
+#define CURLING_TYPE_FENCE              15
+#define CURLING_TYPE_FENCED             16
 
 /* Limits */
 #define CURLING_PAYLOAD_MAX             262144  /* of any frame */
@@ -65,7 +67,9 @@
 #define CURLING_HELLO_PEER_TIMEOUT_MS   20      /* u32 */
 #define CURLING_HELLO_COMMITTED         24      /* u64: last round known to
                                                  * be whole, or none */
-#define CURLING_HELLO_DESCRIPTION       32      /* "key=value\n" lines */
+#define CURLING_HELLO_FENCE_AFTER_MS    32      /* u32: my lease, 0: none */
+#define CURLING_HELLO_RESERVED          36      /* u32 */
+#define CURLING_HELLO_DESCRIPTION       40      /* "key=value\n" lines */
 
 /* WELCOME, receiver to sender */
 #define CURLING_WELCOME_SESSION         0       /* 16 octets, as in HELLO */
@@ -105,8 +109,20 @@
 
 /* HEARTBEAT (optional frame) */
 #define CURLING_HEARTBEAT_INTERVAL_MS   0       /* u32: how often I beat */
-#define CURLING_HEARTBEAT_ROUND_AGE_MS  4       /* u32: of my last round */
-#define CURLING_HEARTBEAT_BYTES         8
+#define CURLING_HEARTBEAT_LOOP_AGE_MS   4       /* u32: of my main loop's
+                                                 * last tick */
+#define CURLING_HEARTBEAT_ROUND_AGE_MS  8       /* u32: of my last round */
+#define CURLING_HEARTBEAT_LATE_MS       12      /* u32: since one is due */
+#define CURLING_HEARTBEAT_STAMP         16      /* u64: my clock */
+#define CURLING_HEARTBEAT_ECHO          24      /* u64: your last stamp, 0:
+                                                 * none yet */
+#define CURLING_HEARTBEAT_BYTES         32
+
+/* FENCE */
+#define CURLING_FENCE_TIMEOUT_MS        0       /* u32: no answer is of use
+                                                 * later than that */
+#define CURLING_FENCE_RESERVED          4       /* u32 */
+#define CURLING_FENCE_BYTES             8
 
 /* DATA holds whole records; a record never continues in the next frame */
 #define CURLING_RECORD_TYPE             0       /* u8 */

@@ -199,6 +199,19 @@ print(time.monotonic_ns())
 ' "$T/$1.serial"
 }
 
+# watch_last_word NAME: when did its guest say the last one?
+watch_last_word() {
+    start "$1.last" python3 -SEuc '
+import os, sys, time
+size = 0
+while True:
+    was, size = size, os.stat(sys.argv[1]).st_size
+    if size != was:
+        print(time.monotonic_ns())
+    time.sleep(0.005)
+' "$T/$1.serial"
+}
+
 # kill_sender: and note when
 killed_ns=0
 kill_sender() {

@@ -273,6 +273,22 @@ assert_alive() {
         fail "the monitor of $1 does not answer"
 }
 
+# hang NAME: its main loop, which keeps the big lock, until let_loop_go NAME:
+# whoever opens a pipe that nobody reads to write to it waits
+hang() {
+    mkfifo "$T/$1.pipe"
+    (qmp "$1" pmemsave "{\"val\": 0, \"size\": 4096,
+        \"filename\": \"$T/$1.pipe\"}" --timeout 60 > /dev/null 2>&1 &)
+    poll 10 hangs "$1" || fail "the main loop of $1 does not hang"
+}
+
+hangs() { ! monitor "$1" query-status --timeout 1 > /dev/null 2>&1; }
+
+let_loop_go() {
+    cat "$T/$1.pipe" > /dev/null
+    rm "$T/$1.pipe"
+}
+
 # --- What the guest says
 
 # serial_count NAME: the N of the last whole "count N ok"; 0 if there is none

@@ -202,7 +202,7 @@ static void happen(Peer *peer, uint8_t event, uint8_t argument)
         curling_sender_kick(sender, false);
         break;
     case EVENT_TIMEOUT:
-        curling_sender_set(sender, 100 + argument * 8, 0);
+        curling_sender_set(sender, 100 + argument * 8, argument, argument, 0);
         break;
     case EVENT_WRITES:
         pthread_mutex_lock(&peer->fuzz->lock);

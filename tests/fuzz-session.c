@@ -263,7 +263,8 @@ static void check_answer_locked(Fuzz *f, const CurlingHeader *header,
              header->type == CURLING_TYPE_REJECT ||
              header->type == CURLING_TYPE_FAILED ||
              header->type == CURLING_TYPE_HEARTBEAT ||
-             header->type == CURLING_TYPE_STOP_ACK);
+             header->type == CURLING_TYPE_STOP_ACK ||
+             header->type == CURLING_TYPE_FENCE);
     }
 }
 
@@ -662,7 +663,9 @@ static bool at_rest_locked(const Fuzz *f)
         return true;
     case CURLING_STATE_SYNCING:
     case CURLING_STATE_STANDBY:
+    case CURLING_STATE_FENCING:
     case CURLING_STATE_CLOSED:
+    case CURLING_STATE_LEASED:
     case CURLING_STATE__MAX:
         break;
     }

@@ -349,6 +349,8 @@ static size_t put_hello(Maker *m, FuzzInput *in, uint8_t *to)
     m->generation = fuzz_u8(in);
     curling_put_u32(to + CURLING_HELLO_PEER_TIMEOUT_MS, fuzz_u8(in) * 8);
     curling_put_u64(to + CURLING_HELLO_COMMITTED, fuzz_round(in));
+    curling_put_u32(to + CURLING_HELLO_FENCE_AFTER_MS,
+                    m->generation & 0x80 ? 240 : 0);
     return CURLING_HELLO_DESCRIPTION +
            copy(in->left ? in : &theirs, to + CURLING_HELLO_DESCRIPTION,
                 CURLING_DESCRIPTION_MAX);
@@ -417,6 +419,8 @@ static size_t put_payload(Maker *m, uint8_t type, uint8_t fault,
         return put_plain(in, to, CURLING_APPLIED_BYTES);
     case CURLING_TYPE_HEARTBEAT:
         return put_plain(in, to, CURLING_HEARTBEAT_BYTES);
+    case CURLING_TYPE_FENCE:
+        return put_plain(in, to, CURLING_FENCE_BYTES);
     default:
         return put_plain(in, to, 0);
     }
@@ -433,8 +437,7 @@ static void set_checksum(uint8_t *wire)
 /* Nobody checks the payload of a frame that is only skipped. */
 static bool is_skipped(const CurlingHeader *header)
 {
-    return header->type == CURLING_TYPE_HEARTBEAT ||
-           !strcmp(curling_frame_type_name(header->type), "unknown");
+    return !strcmp(curling_frame_type_name(header->type), "unknown");
 }
 
 static void spoil_length(FuzzFrame *frame, uint8_t *wire, uint32_t len_bytes)

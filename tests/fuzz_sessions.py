@@ -10,14 +10,17 @@ HEADER_FIELDS = ("magic", "version", "type", "flags", "generation",
                  "sequence", "number", "length", "payload_crc", "reserved",
                  "crc")
 HEADER_BITS = (32, 16, 8, 8, 32, 32, 64, 32, 32, 32, 32)
-HELLO_HEAD = struct.Struct(">16sIIQ")
+HELLO_HEAD = struct.Struct(">16sIIQII")
+BEAT = struct.Struct(">IIIIQQ")
 BEGIN_PAYLOAD = struct.Struct(">IIQ")
 END_PAYLOAD = struct.Struct(">QQII")
 RECORD = struct.Struct(">BBHIQ")
 (HELLO, WELCOME, REJECT, BEGIN, DATA, END, RECEIVED, APPLIED, FAILED,
- HEARTBEAT, STOP, STOP_ACK, SUPERSEDED, POWEROFF) = range(1, 15)
+ HEARTBEAT, STOP, STOP_ACK, SUPERSEDED, POWEROFF, FENCE,
+ FENCED) = range(1, 17)
 NAMES = ("0 HELLO WELCOME REJECT ROUND_BEGIN DATA ROUND_END RECEIVED APPLIED "
-         "FAILED HEARTBEAT STOP STOP_ACK SUPERSEDED POWEROFF").split()
+         "FAILED HEARTBEAT STOP STOP_ACK SUPERSEDED POWEROFF FENCE "
+         "FENCED").split()
 SYNC, DELTA, FULL = range(3)
 PAGES, ZERO, DEVICE = range(1, 4)
 MAGIC, VERSION, OPTIONAL = 0x4355524c, 1, 1
@@ -86,6 +89,8 @@ class Frame:
             MAGIC, VERSION, self.type, self.flags, self.generation, sequence,
             self.number, len(payload), crc32c(payload), 0, 0)))
         fields.update(self.wrong)
+        if fields["type"] == FENCED:
+            fields["type"] = FENCE      # who hears FENCED starts the guest
         header = HEADER.pack(*fields.values())
         if "crc" not in self.wrong:
             header = header[:-4] + struct.pack(">I", crc32c(header[:-4]))
@@ -147,7 +152,7 @@ class Recording:
 
 def hello(ident, description, timeout_ms=1000, generation=0):
     return Frame(HELLO, HELLO_HEAD.pack(ident, timeout_ms // 4, timeout_ms,
-                                        NONE) + description,
+                                        NONE, 0, 0) + description,
                  generation=generation)
 
 
@@ -182,7 +187,7 @@ def round_frames(rng, recording, number, held, kind):
 
 
 def beat(rng):
-    return Frame(HEARTBEAT, rng.randbytes(8))
+    return Frame(HEARTBEAT, rng.randbytes(BEAT.size))
 
 
 class Session:
@@ -277,7 +282,7 @@ def odd(rng, bits, near=0):
 def pick(rng, session, kind=None):
     frames = [frame for frame in session.frames
               if kind in (None, frame.type) and frame.payload is not None]
-    return rng.choice(frames) if frames else Frame(HEARTBEAT, bytes(8))
+    return rng.choice(frames) if frames else Frame(HEARTBEAT, bytes(BEAT.size))
 
 
 def put(rng, session, *frames):
@@ -330,9 +335,9 @@ def of_another_session(rng, session):
 
 @mutation(6)
 def control(rng, session):
-    sizes = {HELLO: 32, WELCOME: 32, REJECT: 20, BEGIN: 16, END: 24,
-             APPLIED: 8, HEARTBEAT: 8, FAILED: 30}
-    kind = rng.choice(list(range(1, 15)) + [15, 16, 200, 255, 0])
+    sizes = {HELLO: HELLO_HEAD.size, WELCOME: 32, REJECT: 20, BEGIN: 16,
+             END: 24, APPLIED: 8, HEARTBEAT: BEAT.size, FAILED: 30, FENCE: 8}
+    kind = rng.choice(list(range(1, 17)) + [17, 18, 200, 255, 0])
     size = sizes.get(kind, 0)
     if rng.random() < 0.3:
         size = rng.choice((0, 1, size + 1, max(0, size - 1), 1024, 1029))
@@ -365,7 +370,7 @@ def beat_damaged(rng, session):
 def unknown_optional(rng, session):
     size = rng.choice((0, 1, 100, PAYLOAD_MAX - 1, PAYLOAD_MAX,
                        PAYLOAD_MAX + 1))
-    frame = Frame(rng.choice((0, 15, 100, 255)), bytes(size))
+    frame = Frame(rng.choice((0, 17, 100, 255)), bytes(size))
     frame.flags = OPTIONAL
     put(rng, session, frame)
 
@@ -427,7 +432,7 @@ def unmended(rng, session):
 
 @mutation(5)
 def hello_field(rng, session):
-    odd_field(rng, pick(rng, session, HELLO), ((16, 4), (20, 4), (24, 8)))
+    odd_field(rng, pick(rng, session, HELLO), ((16, 4), (20, 4), (24, 8), (32, 4), (36, 4)))
 
 
 @mutation(2)

@@ -14,6 +14,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -133,6 +134,9 @@ typedef struct Standby {
     uint64_t taken;             /* round that was taken over from, or none */
     int not_now;                /* takeovers that cannot be done, errno */
     bool powered_off;
+    unsigned int not_handed;
+    CurlingVitals vitals;
+    char lag[200];              /* what is stuck; empty: nothing */
     uint8_t device[DEVICE_BYTES];       /* of the last load, or takeover */
 } Standby;
 
@@ -197,12 +201,33 @@ static void op_state(void *opaque, CurlingState state, const char *reason)
     pthread_mutex_unlock(&standby->lock);
 }
 
+static void op_not_handed(void *opaque, const char *reason)
+{
+    Standby *standby = opaque;
+
+    assert_true(strlen(reason) > 0);
+    pthread_mutex_lock(&standby->lock);
+    standby->not_handed++;
+    pthread_mutex_unlock(&standby->lock);
+}
+
+static void op_lagging(void *opaque, const char *reason)
+{
+    Standby *standby = opaque;
+
+    pthread_mutex_lock(&standby->lock);
+    snprintf(standby->lag, sizeof(standby->lag), "%s", reason ? reason : "");
+    pthread_mutex_unlock(&standby->lock);
+}
+
 static const CurlingReceiverOps ops = {
     .check = op_check,
     .applied = op_applied,
     .takeover = op_takeover,
     .powered_off = op_powered_off,
     .state = op_state,
+    .not_handed = op_not_handed,
+    .lagging = op_lagging,
 };
 
 static void *run_receiver(void *opaque)
@@ -227,6 +252,7 @@ static Standby *standby_new(void)
     config.layout = &standby->memory.layout;
     config.codec = &toy_codec;
     config.settings = &standby->settings;
+    config.vitals = &standby->vitals;
     config.opaque = standby;
     standby->core = curling_receiver_new(&config);
     assert_non_null(standby->core);

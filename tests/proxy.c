@@ -189,6 +189,8 @@ static const char *const type_names[] = {
     [CURLING_TYPE_STOP_ACK] = "STOP_ACK",
     [CURLING_TYPE_SUPERSEDED] = "SUPERSEDED",
     [CURLING_TYPE_POWEROFF] = "POWEROFF",
+    [CURLING_TYPE_FENCE] = "FENCE",
+    [CURLING_TYPE_FENCED] = "FENCED",
 };
 #define TYPES (sizeof(type_names) / sizeof(type_names[0]))
 

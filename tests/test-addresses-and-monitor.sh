@@ -153,7 +153,8 @@ says sender "migrate curling:tcp:127.0.0.1:1" "migration process in progress"
 says sender "migrate curling:ftp:nowhere" "expected curling:tcp:HOST:PORT"
 says sender "curling_failover" "no receiver"
 says receiver "curling_checkpoint" "no guest is protected"
-says receiver "curling_failover" "the sender is heard"
+says sender "curling_switchover now" "extraneous"
+says receiver "curling_switchover" "is for a sender that is protected"
 assert_counting sender
 
 # The event tells what polling tells.

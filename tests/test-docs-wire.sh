@@ -126,7 +126,7 @@ fields_of_diagrams() {
 fixed_sizes() {
     local prefix offset size end total
 
-    for prefix in HEADER WELCOME BEGIN RECORD END APPLIED HEARTBEAT; do
+    for prefix in HEADER WELCOME BEGIN RECORD END APPLIED HEARTBEAT FENCE; do
         end=0
         while read -r _ offset size _; do
             total=$((offset + size))
@@ -138,7 +138,7 @@ fixed_sizes() {
 
 declared_sizes() {
     sed -n -E 's/^CURLING_([A-Z]+)_(BYTES|SIZE) ([0-9]+) *$/\1 \3/p' "$1" |
-        grep -E '^(HEADER|WELCOME|BEGIN|RECORD|END|APPLIED|HEARTBEAT) ' | sort
+        grep -E '^(HEADER|WELCOME|BEGIN|RECORD|END|APPLIED|HEARTBEAT|FENCE) ' | sort
 }
 
 # same WHAT A B: A and B hold the same lines; else say which differ

@@ -235,7 +235,7 @@ typedef struct TypeLimits {
 
 /* Literal numbers: what the table of frame.c is held against */
 static const TypeLimits type_limits[] = {
-    { 1, "HELLO", 32, 32 + 65536 },
+    { 1, "HELLO", 40, 40 + 65536 },
     { 2, "WELCOME", 32, 32 },
     { 3, "REJECT", 4, 4 + 1024 },
     { 4, "ROUND_BEGIN", 16, 16 },
@@ -244,11 +244,13 @@ static const TypeLimits type_limits[] = {
     { 7, "RECEIVED", 0, 0 },
     { 8, "APPLIED", 8, 8 },
     { 9, "FAILED", 0, 1024 },
-    { 10, "HEARTBEAT", 8, 8 },
+    { 10, "HEARTBEAT", 32, 32 },
     { 11, "STOP", 0, 0 },
     { 12, "STOP_ACK", 0, 0 },
     { 13, "SUPERSEDED", 0, 0 },
     { 14, "POWEROFF", 0, 0 },
+    { 15, "FENCE", 8, 8 },
+    { 16, "FENCED", 0, 0 },
 };
 
 #define N_TYPES (sizeof(type_limits) / sizeof(type_limits[0]))
@@ -314,7 +316,7 @@ static void test_unknown_types(void **state)
             continue;
         }
         assert_int_equal(curling_frame_check_type(&header, &err), -EPROTO);
-        assert_non_null(strstr(err.text, "expected 1 to 14"));
+        assert_non_null(strstr(err.text, "expected 1 to 16"));
         header.flags = CURLING_FLAG_OPTIONAL;
         assert_int_equal(curling_frame_check_type(&header, &err), 1);
         header.length_bytes = CURLING_PAYLOAD_MAX;

@@ -105,7 +105,7 @@ assert_no_bad "$receiver"
     fail "the guest of a fenced sender counts on"
 
 # Nobody starts it by mistake.
-refuses "$sender" cont '{}' "the receiver took over and runs this guest"
+refuses "$sender" cont '{}' "the receiver runs this guest"
 refuses "$sender" curling-unfence '{}' "use force if you know"
 refuses "$receiver" curling-unfence '{"force": true}' "is no fenced sender"
 [ "$(monitor "$sender" query-curling --get state)" = fenced ] ||

@@ -171,7 +171,8 @@ both migrate "$(to "unix:$T/other")" "migration process in progress" \
 both migrate-incoming "$(to "curling:unix:$T/other")" "-incoming" \
      "already been started"
 both curling-reset '{}' "this QEMU is no receiver" "the sender is heard"
-both curling-failover '{}' "this QEMU is no receiver" "the sender is heard"
+refuses sender curling-failover '{}' "this QEMU is no receiver"
+refuses receiver curling-switchover '{}' "is for a sender that is protected"
 both curling-checkpoint '{"no": "such"}' "unexpected" "unexpected"
 refuses receiver curling-checkpoint '{}' "no guest is protected here"
 refuses sender migrate-set-capabilities '{"capabilities":
