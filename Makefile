@@ -125,7 +125,7 @@ GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector \
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all lib unit qemu qemu-asan guest tools demo check check-long \
-	check-asan check-qemu fuzz bench bench-crc shellcheck clean help FORCE
+	check-asan check-model check-qemu fuzz bench bench-crc shellcheck clean help FORCE
 
 ## Everything: library, guest, QEMU; as "make lib guest qemu"
 all: lib guest qemu
@@ -199,6 +199,11 @@ check-qemu:
 	$(Q)scripts/install-deps
 	+$(Q)$(MAKE) lib
 	$(Q)scripts/check-qemu $(CHECK_QEMU)
+
+## Search all that the state machines of both sides can do together; LONG=1
+## for more messages under way
+check-model:
+	$(Q)tests/test-model.sh
 
 ## Fuzz the library with clang: FUZZ_SECONDS=N for each of FUZZERS="NAME...";
 ## what they find is in build/fuzz/

@@ -169,7 +169,9 @@ static CurlingStep step_held(CurlingState state, CurlingEvent event,
         }
         break;
     case CURLING_EVENT_NOT_STARTED:
-        return suspect();
+        /* A sender that handed its guest over hears that, and goes on. */
+        return is_heard(state) ? step_to(CURLING_STATE_STANDBY,
+                                         CURLING_ACTION_NONE) : suspect();
     case CURLING_EVENT_BROKEN:
         return step_to(CURLING_STATE_FAILED, CURLING_ACTION_GIVE_UP);
     case CURLING_EVENT_WELCOMED:
@@ -292,13 +294,19 @@ static CurlingSenderStep step_session(CurlingSenderState state,
 
     switch (event) {
     case CURLING_SENDER_WELCOME_EMPTY:
+    case CURLING_SENDER_WELCOME_OTHER:
     case CURLING_SENDER_WELCOME_HELD:
         if (is_connected(state)) {
             break;
         }
-        return event == CURLING_SENDER_WELCOME_EMPTY ?
-               go(CURLING_SENDER_SYNCING, CURLING_SENDER_SYNC) :
-               go(CURLING_SENDER_PROTECTED, CURLING_SENDER_GO_ON);
+        if (event == CURLING_SENDER_WELCOME_HELD) {
+            return go(CURLING_SENDER_PROTECTED, CURLING_SENDER_GO_ON);
+        }
+        /* The one before may have run the guest, and died. */
+        if (event == CURLING_SENDER_WELCOME_OTHER && held) {
+            return end(CURLING_SENDER_FENCED);
+        }
+        return go(CURLING_SENDER_SYNCING, CURLING_SENDER_SYNC);
     case CURLING_SENDER_BUSY:
         if (is_connected(state)) {
             break;

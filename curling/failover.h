@@ -4,8 +4,8 @@
  *
  * No I/O, no clock, no lock, no memory: the callers feed events, time that
  * has passed among them, and carry out actions.  Nothing else turns an error
- * into a takeover, or stops a guest.  tests/model/failover.pml is the twin of
- * both functions: make check-model shows what they promise together.
+ * into a takeover, or stops a guest.  "make check-model" searches all that
+ * the two can do together; tests/model/failover.pml says what that rests on.
  *
  * Copyright the Curling authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -149,6 +149,8 @@ typedef enum CurlingSenderState {
 
 typedef enum CurlingSenderEvent {
     CURLING_SENDER_WELCOME_EMPTY,   /* connected, and nothing is held there */
+    CURLING_SENDER_WELCOME_OTHER,   /* the same, by another process than the
+                                     * one that was connected before */
     CURLING_SENDER_WELCOME_HELD,    /* connected, to who holds a round */
     CURLING_SENDER_BUSY,            /* the receiver says: later */
     CURLING_SENDER_ENDING,          /* the end of a round is about to go out */

@@ -114,6 +114,7 @@ int curling_welcome_send(CurlingSession *session,
     curling_put_u32(payload + CURLING_WELCOME_PEER_TIMEOUT_MS,
                     welcome->peer_timeout_ms);
     curling_put_u64(payload + CURLING_WELCOME_HELD, welcome->held);
+    curling_put_u64(payload + CURLING_WELCOME_INSTANCE, welcome->instance);
     return curling_session_send(session, CURLING_TYPE_WELCOME,
                                 CURLING_ROUND_NONE, payload, sizeof(payload),
                                 err);
@@ -198,5 +199,6 @@ int curling_welcome_recv(CurlingSession *session, CurlingWelcome *welcome,
     welcome->peer_timeout_ms = curling_get_u32(payload +
                                                CURLING_WELCOME_PEER_TIMEOUT_MS);
     welcome->held = curling_get_u64(payload + CURLING_WELCOME_HELD);
+    welcome->instance = curling_get_u64(payload + CURLING_WELCOME_INSTANCE);
     return 0;
 }

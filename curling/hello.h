@@ -40,6 +40,7 @@ typedef struct CurlingWelcome {
     uint32_t heartbeat_ms;
     uint32_t peer_timeout_ms;
     uint64_t held;
+    uint64_t instance;          /* random, once per process */
 } CurlingWelcome;
 
 /* @name has room for CURLING_SESSION_NAME_BYTES. */

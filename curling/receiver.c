@@ -806,27 +806,28 @@ static void begin_counts(CurlingReceiver *r)
 }
 
 /* Read what still comes, so that closing does not throw away what was said:
- * until the sender closes, or comes back, or for @wait_ms. */
-static void drain(CurlingReceiver *r, uint32_t wait_ms)
+ * until the sender closes, or comes back (where that is a sign that it has
+ * heard), or for @wait_ms. */
+static void drain(CurlingReceiver *r, uint32_t wait_ms, bool until_back)
 {
     int64_t until_ns = curling_clock_ns() + wait_ms * NS_PER_MS;
     CurlingChannel *channel = r->session.channel;
-    bool back = false;
+    bool enough = false;
     ssize_t n = 1;
 
-    while ((n > 0 || n == -EAGAIN || n == -EINTR) && !back &&
+    while ((n > 0 || n == -EAGAIN || n == -EINTR) && !enough &&
            curling_clock_ns() < until_ns) {
         n = channel->read(channel->opaque, r->scratch, sizeof(r->scratch));
         pthread_mutex_lock(&r->lock);
-        back = r->offers.ready || r->quit;
+        enough = (until_back && r->offers.ready) || r->quit;
         pthread_mutex_unlock(&r->lock);
     }
 }
 
 /*
  * A connection that this side gives up while it lives must not look like a
- * death: the sender is told.  Who quits is as good as dead, and who came back
- * on another connection has left this one.
+ * death: the sender is told, also where it seems to have come back on another
+ * one, for that may be an old try.  Who quits is as good as dead.
  */
 static void say_why(CurlingReceiver *r, int ret, const CurlingError *err)
 {
@@ -835,7 +836,7 @@ static void say_why(CurlingReceiver *r, int ret, const CurlingError *err)
     pthread_mutex_lock(&r->lock);
     quit = r->quit;
     pthread_mutex_unlock(&r->lock);
-    if (ret == -EPIPE || ret == -ECONNABORTED || ret == -ESTALE || quit ||
+    if (ret == -EPIPE || ret == -ESTALE || quit ||
         curling_applier_is_broken(r->applier, NULL)) {
         return;
     }
@@ -844,7 +845,7 @@ static void say_why(CurlingReceiver *r, int ret, const CurlingError *err)
                      __ATOMIC_RELAXED);
     send_failed(r, CURLING_ROUND_NONE, err);
     if (ret != -ETIMEDOUT && ret != -ECANCELED) {
-        drain(r, FAILED_MS);
+        drain(r, FAILED_MS, ret != -ECONNABORTED);
     }
 }
 
@@ -866,20 +867,23 @@ static void take_what_is_handed(CurlingReceiver *r)
         r->session.generation = r->generation + 1;
         curling_session_send(&r->session, CURLING_TYPE_SUPERSEDED,
                              CURLING_ROUND_NONE, NULL, 0, NULL);
-        drain(r, SUPERSEDED_MS);
+        drain(r, SUPERSEDED_MS, true);
         return;
     }
     happen(r, ret == -EBUSY ? CURLING_EVENT_NOT_STARTED :
            CURLING_EVENT_BROKEN, err.text);
     send_failed(r, CURLING_ROUND_NONE, &err);
-    drain(r, SUPERSEDED_MS);
+    drain(r, SUPERSEDED_MS, true);
 }
 
 /* Serve one connection until it ends; returns the errno it ended with, 0
  * after STOP or POWEROFF. */
 static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
 {
-    CurlingWelcome welcome = { .held = held_round(r) };
+    CurlingWelcome welcome = {
+        .held = held_round(r),
+        .instance = r->config.instance,
+    };
     CurlingHeader header;
     uint64_t number;
     int ret;
@@ -1064,7 +1068,10 @@ static void end_of_connection(CurlingReceiver *r, int ret,
         act_on_event(r, CURLING_EVENT_POWERED_OFF,
                      "the guest powered off at the sender");
     } else if (ret == 0 && r->end == END_FENCED) {
-        /* done, over this connection */
+        /* Done over this connection; if not, the sender comes back. */
+        if (current_state(r) == CURLING_STATE_STANDBY) {
+            wait_again(r, "the guest was handed over and not started");
+        }
     } else if (ret == 0) {
         act_on_event(r, CURLING_EVENT_STOPPED, "the sender ended the session");
     } else if (curling_applier_is_broken(r->applier, &broken)) {

@@ -96,6 +96,7 @@ typedef struct CurlingReceiverConfig {
     const CurlingReceiverSettings *settings;    /* borrowed */
     const CurlingReceiverOps *ops;              /* borrowed */
     CurlingVitals *vitals;                      /* borrowed, may be NULL */
+    uint64_t instance;                          /* random */
     void *opaque;
     uint64_t limit_bytes;                       /* max-round-bytes */
 } CurlingReceiverConfig;

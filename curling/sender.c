@@ -44,6 +44,8 @@ struct CurlingSender {
     pthread_t listener;
     bool connected;
     int64_t handshake_ns;       /* when it must be over */
+    bool met;                   /* a receiver, and which one: */
+    uint64_t instance;
 
     /* listener thread, while there is one */
     CurlingWatch watch;
@@ -394,7 +396,8 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
 
 /* ---- Connecting --------------------------------------------------------- */
 
-static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
+static int shake_hands(CurlingSender *s, uint64_t *held, bool *another,
+                       CurlingError *err)
 {
     CurlingHello hello = s->hello;
     CurlingWelcome welcome;
@@ -439,6 +442,9 @@ static int shake_hands(CurlingSender *s, uint64_t *held, CurlingError *err)
                                  PRIu64, info.received, welcome.held);
     }
     *held = welcome.held;
+    *another = s->met && welcome.instance != s->instance;
+    s->met = true;
+    s->instance = welcome.instance;
     __atomic_store_n(&s->lease_ms, hello.fence_after_ms, __ATOMIC_RELAXED);
     note_lease(s, said_ns);
     curling_session_agree(&s->session, welcome.peer_timeout_ms);
@@ -452,6 +458,7 @@ int curling_sender_connect(CurlingSender *s, CurlingChannel *channel,
                            uint64_t *held, CurlingError *err)
 {
     Connection connection = { .channel = channel, .release = release_fn };
+    bool another = false;
     int ret;
 
     curling_sender_disconnect(s);
@@ -469,11 +476,12 @@ int curling_sender_connect(CurlingSender *s, CurlingChannel *channel,
     s->info.fence_until_ns = 0;
     s->shipping = CURLING_ROUND_NONE;
     pthread_mutex_unlock(&s->lock);
-    ret = shake_hands(s, held, err);
+    ret = shake_hands(s, held, &another, err);
     if (ret == 0) {
         pthread_mutex_lock(&s->lock);
         s->lost = 0;
         s->info.connected = true;
+        s->info.another = another;
         if (*held != CURLING_ROUND_NONE) {
             s->info.received = *held;
         }

@@ -53,6 +53,8 @@ typedef struct CurlingSenderInfo {
     int64_t received_ns;        /* when */
     uint64_t applied;           /* last round APPLIED, or none */
     uint64_t apply_us;          /* what that took the receiver */
+    bool another;               /* it is another process than the one of the
+                                 * connection before */
     bool died;                  /* the receiver ended the last connection, and
                                  * was heard just before */
     int64_t fence_until_ns;     /* FENCE: it wants the guest, and waits until

@@ -76,7 +76,8 @@
 #define CURLING_WELCOME_HEARTBEAT_MS    16      /* u32 */
 #define CURLING_WELCOME_PEER_TIMEOUT_MS 20      /* u32 */
 #define CURLING_WELCOME_HELD            24      /* u64: last whole round */
-#define CURLING_WELCOME_BYTES           32
+#define CURLING_WELCOME_INSTANCE        32      /* u64: which process I am */
+#define CURLING_WELCOME_BYTES           40
 
 /* REJECT: kind, then text */
 #define CURLING_REJECT_KIND             0       /* u32 */

@@ -140,6 +140,9 @@ on_trace() {
         read -r -t 20 -u "${trace_fd[$name]}" line || true
     done
     "$@"
+    # Nobody reads what comes next: a pipe that is full would hold QEMU up.
+    monitor "$name" trace-event-set-state \
+        "{\"name\": \"$event\", \"enable\": false}" > /dev/null 2>&1 || true
 }
 
 # traced NAME: what was traced since, all that is there

@@ -335,7 +335,7 @@ def of_another_session(rng, session):
 
 @mutation(6)
 def control(rng, session):
-    sizes = {HELLO: HELLO_HEAD.size, WELCOME: 32, REJECT: 20, BEGIN: 16,
+    sizes = {HELLO: HELLO_HEAD.size, WELCOME: 40, REJECT: 20, BEGIN: 16,
              END: 24, APPLIED: 8, HEARTBEAT: BEAT.size, FAILED: 30, FENCE: 8}
     kind = rng.choice(list(range(1, 17)) + [17, 18, 200, 255, 0])
     size = sizes.get(kind, 0)

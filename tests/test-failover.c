@@ -60,8 +60,8 @@ static const char *const rows[CURLING_STATE__MAX] = {
      * broken */
     "Y - - - - - - - - - - - - - - -",
     "- - S L* L* L* L* - - - - - - - - X*",
-    "- S S C* s L* L* A* - - - F* A* - U X*",
-    "- S F C* s L* L* A* S - - - A* - U X*",
+    "- S S C* s L* L* A* - - - F* A* - S X*",
+    "- S F C* s L* L* A* S - - - A* - S X*",
     "- S - C s L* L* A* - g - A* A* L* U X*",
     "- S - E E L* L* A* - - A* - A* L* U X*",
     "- S - U U L* L* A* - - - o A* L* U X*",
@@ -191,20 +191,20 @@ static void test_ways_out(void **unused)
 /* As above; what is to be done follows from the event and the state. */
 static const char sender_states[] = "CSAPUOKHFTX";
 static const char *const sender_rows[CURLING_SENDER__MAX] = {
-    /* welcome: empty, held; busy, ending, committed, lost, died, superseded,
+    /* welcome: empty, other, held; busy, ending, committed, lost, died, superseded,
      * refused, broken, cancelled, lease over, renewed, hand over, not handed,
      * unfenced */
-    /* CONNECTING */  "S P C C C X X F X X T - - - - -",
-    /* SYNCING */     "- - - A S O O F X X T - - - - -",
-    /* AWAITING */    "- - - A P U O F X X T K - - - -",
-    /* PROTECTED */   "- - - P P U O F X X T K - H - -",
-    /* UNPROTECTED */ "S P U U U U U F X X T K - - - -",
-    /* ALONE */       "S P O O O O O F X X T - - - - -",
-    /* PARKED */      "S P K K K K K F F F F - A - - O",
-    /* HANDING */     "S P H H H H O F F F F - - - U O",
-    /* FENCED */      "- - - - - - - - - - - - - - - T",
-    /* STOPPED */     "- - - - - - - - - - - F - - - -",
-    /* FAILED */      "- - - - - - - - - - - F - - - -",
+    /* CONNECTING */  "S S P C C C X X F X X T - - - - -",
+    /* SYNCING */     "- - - - A S O O F X X T - - - - -",
+    /* AWAITING */    "- - - - A P U O F X X T K - - - -",
+    /* PROTECTED */   "- - - - P P U O F X X T K - H - -",
+    /* UNPROTECTED */ "S S P U U U U U F X X T K - - - -",
+    /* ALONE */       "S S P O O O O O F X X T - - - - -",
+    /* PARKED */      "S F P K K K K K F F F F - A - - O",
+    /* HANDING */     "S F P H H H H O F F F F - - - U O",
+    /* FENCED */      "- - - - - - - - - - - - - - - - T",
+    /* STOPPED */     "- - - - - - - - - - - - F - - - -",
+    /* FAILED */      "- - - - - - - - - - - - F - - - -",
 };
 
 static CurlingSenderAction sender_action(CurlingSenderState next,
@@ -212,7 +212,9 @@ static CurlingSenderAction sender_action(CurlingSenderState next,
 {
     switch (event) {
     case CURLING_SENDER_WELCOME_EMPTY:
-        return CURLING_SENDER_SYNC;
+    case CURLING_SENDER_WELCOME_OTHER:
+        return next == CURLING_SENDER_FENCED ? CURLING_SENDER_END :
+                                               CURLING_SENDER_SYNC;
     case CURLING_SENDER_WELCOME_HELD:
         return CURLING_SENDER_GO_ON;
     case CURLING_SENDER_HAND_OVER:

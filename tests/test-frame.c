@@ -236,7 +236,7 @@ typedef struct TypeLimits {
 /* Literal numbers: what the table of frame.c is held against */
 static const TypeLimits type_limits[] = {
     { 1, "HELLO", 40, 40 + 65536 },
-    { 2, "WELCOME", 32, 32 },
+    { 2, "WELCOME", 40, 40 },
     { 3, "REJECT", 4, 4 + 1024 },
     { 4, "ROUND_BEGIN", 16, 16 },
     { 5, "DATA", 1, 262144 },

@@ -173,3 +173,20 @@ start_protection
 end_timeout_s=60
 wait_exit "$sender" 137
 goes_on
+take_place
+
+# --- Who took over and is a sender now still tells the old one
+
+use_tls "$sender" psk-sender
+sender_settings='{"interval-ms": 20, "peer-timeout-ms": 1000}'
+receiver_settings=$sender_settings
+next_link
+kill -STOP "${pid[$sender]}"
+wait_state "$receiver" suspect
+monitor "$receiver" curling-failover > /dev/null
+wait_state "$receiver" active
+use_tls "$receiver" psk-sender
+kill -CONT "${pid[$sender]}"
+wait_state "$sender" fenced
+assert_counting "$receiver" 10
+wait_exit "$receiver.first"
