@@ -125,7 +125,8 @@ GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector \
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all lib unit qemu qemu-asan guest tools demo check check-long \
-	check-asan check-model check-qemu fuzz bench bench-crc shellcheck clean help FORCE
+	check-asan check-model check-qemu fuzz soak bench bench-crc \
+	bench-faults shellcheck clean help FORCE
 
 ## Everything: library, guest, QEMU; as "make lib guest qemu"
 all: lib guest qemu
@@ -205,6 +206,11 @@ check-qemu:
 check-model:
 	$(Q)tests/test-model.sh
 
+## Random faults and takeovers, one after the other, for MINUTES=N (30)
+soak:
+	+$(Q)$(MAKE) all tools
+	$(Q)tests/soak.sh
+
 ## Fuzz the library with clang: FUZZ_SECONDS=N for each of FUZZERS="NAME...";
 ## what they find is in build/fuzz/
 FUZZ_SECONDS = 60
@@ -233,6 +239,11 @@ fuzz:
 bench:
 	+$(Q)$(MAKE) all tools
 	$(Q)tests/bench/bench $(BENCH)
+
+## How long a guest stands still when its receiver is lost, and the like
+bench-faults:
+	+$(Q)$(MAKE) all tools
+	$(Q)tests/bench/faults
 
 ## How fast checksums are
 bench-crc: $(BUILD)/tests/bench-crc

@@ -1280,6 +1280,25 @@ static const char *end_of_wait_says(CurlingEvent event)
     }
 }
 
+/*
+ * A sender has one connection at a time, and @offer is the newest: what else
+ * there is of its session are tries that it gave up.  Each of them would take
+ * the place of the one that lives.
+ */
+static void forget_old_tries(CurlingReceiver *r, const CurlingOffer *offer)
+{
+    CurlingOffer *old;
+
+    do {
+        pthread_mutex_lock(&r->lock);
+        old = curling_offers_prefer_locked(&r->offers, offer->hello.session,
+                                           offer->hello.generation) ?
+              curling_offers_take_locked(&r->offers) : NULL;
+        pthread_mutex_unlock(&r->lock);
+        curling_offer_free(old);
+    } while (old);
+}
+
 /* Nobody came back in time. */
 static void end_of_wait(CurlingReceiver *r)
 {
@@ -1320,6 +1339,9 @@ void curling_receiver_run(CurlingReceiver *r)
     while (!is_quitting(r)) {
         CurlingOffer *offer = next_offer(r);
 
+        if (offer) {
+            forget_old_tries(r, offer);
+        }
         if (offer && admit(r, offer)) {
             end_of_connection(r, serve(r, offer, &err), &err);
         } else if (!offer && is_wait_over(r)) {

@@ -804,6 +804,56 @@ static void test_stale_attempt_is_no_death(void **state)
     pair_free(&pair);
 }
 
+/* Several tries of one sender wait at once, as after a sleep: the newest is
+ * served, and no other takes its place afterwards. */
+static void test_only_the_newest_try_counts(void **state)
+{
+    const struct timespec nap = { .tv_nsec = 200000000 };
+    CurlingReceiverInfo info;
+    CurlingChannel *channel;
+    CurlingError err;
+    uint64_t held;
+    int fds[4][2];
+    Pair pair;
+
+    (void)state;
+    pair_init(&pair, 7);
+    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
+    /* Its reader sleeps for a while in each read. */
+    curling_sender_disconnect(pair.sender);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds[0]), 0);
+    channel = fd_channel(fds[0][1]);
+    read_at_once = channel->read;
+    channel->read = read_late;
+    write_all(fds[0][0], tape.bytes, tape.frames[1].at);        /* HELLO */
+    curling_receiver_offer(pair.standby->core, channel, fd_release, "first");
+    __atomic_store_n(&is_sleepy, true, __ATOMIC_RELAXED);
+    nanosleep(&nap, NULL);
+    for (unsigned int i = 1; i < 4; i++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds[i]), 0);
+        write_all(fds[i][0], tape.bytes, tape.frames[1].at);
+        curling_receiver_offer(pair.standby->core, fd_channel(fds[i][1]),
+                               fd_release, "try");
+    }
+    __atomic_store_n(&is_sleepy, false, __ATOMIC_RELAXED);
+    for (unsigned int i = 0; i < 3; i++) {
+        drain(fds[i][0]);       /* to its end */
+    }
+    nanosleep(&nap, NULL);
+    /* The newest is still served: it would say so of another one. */
+    curling_receiver_query(pair.standby->core, &info);
+    assert_int_equal(info.state, CURLING_STATE_STANDBY);
+    shutdown(fds[3][0], SHUT_WR);
+    drain(fds[3][0]);
+    assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
+    assert_int_equal(held, 0);
+    assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
+    for (unsigned int i = 0; i < 4; i++) {
+        close(fds[i][0]);
+    }
+    pair_free(&pair);
+}
+
 /* A sender that is frozen reads nothing: beats fill the socket, and still an
  * operator gets his takeover. */
 static void test_operator_and_a_frozen_sender(void **state)
@@ -866,6 +916,7 @@ int main(void)
         cmocka_unit_test(test_silence_and_back),
         cmocka_unit_test(test_sleep_is_no_sign_of_life),
         cmocka_unit_test(test_stale_attempt_is_no_death),
+        cmocka_unit_test(test_only_the_newest_try_counts),
         cmocka_unit_test(test_operator_and_a_frozen_sender),
     };
 

@@ -7,6 +7,7 @@ A system is started once for a measurement: start(), protect(), begin(),
 then time passes, end() and figures(); at last remove().
 """
 
+import collections
 import os
 import time
 
@@ -15,6 +16,21 @@ from machine import BUILD, Failed, Machine, Network, bytes_sent, now_ns, \
     wait_for
 
 PORT = 4444             # the namespace has nothing else
+
+
+Load = collections.namedtuple(
+    "Load", "name mb rate interval_ms ram_mb touch_mb random settings what")
+
+
+def load(name, mb, rate, interval_ms, ram_mb=512, touch_mb=0, random=0,
+         settings=None):
+    """@settings: of Curling's sender, beside the interval."""
+    settings = settings or {}
+    what = "%d pages/s over %d MiB, every %d ms, %d MiB guest%s" % (
+        rate, mb, interval_ms, ram_mb, "".join(
+            "; Curling: %s=%s" % setting for setting in settings.items()))
+    return Load(name, mb, rate, interval_ms, ram_mb, touch_mb, random,
+                settings, what)
 
 
 class System:
