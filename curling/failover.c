@@ -78,6 +78,7 @@ static CurlingStep step_empty(CurlingState state, CurlingEvent event)
     case CURLING_EVENT_OPERATOR:
     case CURLING_EVENT_FORCED:
     case CURLING_EVENT_NOT_STARTED:
+    case CURLING_EVENT_DECLINED:
     case CURLING_EVENT__MAX:
         break;
     }
@@ -169,9 +170,9 @@ static CurlingStep step_held(CurlingState state, CurlingEvent event,
         }
         break;
     case CURLING_EVENT_NOT_STARTED:
-        /* A sender that handed its guest over hears that, and goes on. */
-        return is_heard(state) ? step_to(CURLING_STATE_STANDBY,
-                                         CURLING_ACTION_NONE) : suspect();
+        return suspect();
+    case CURLING_EVENT_DECLINED:
+        return step_to(CURLING_STATE_STANDBY, CURLING_ACTION_NONE);
     case CURLING_EVENT_BROKEN:
         return step_to(CURLING_STATE_FAILED, CURLING_ACTION_GIVE_UP);
     case CURLING_EVENT_WELCOMED:
@@ -316,7 +317,9 @@ static CurlingSenderStep step_session(CurlingSenderState state,
         return go(state == CURLING_SENDER_SYNCING ? CURLING_SENDER_AWAITING :
                   state, CURLING_SENDER_NONE);
     case CURLING_SENDER_COMMITTED:
-        return go(state == CURLING_SENDER_AWAITING ? CURLING_SENDER_PROTECTED :
+        /* ALONE, with a connection that stands: after UNFENCED. */
+        return go(state == CURLING_SENDER_AWAITING ||
+                  state == CURLING_SENDER_ALONE ? CURLING_SENDER_PROTECTED :
                   state, CURLING_SENDER_NONE);
     case CURLING_SENDER_LOST:
     case CURLING_SENDER_DIED:

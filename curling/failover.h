@@ -68,6 +68,8 @@ typedef enum CurlingEvent {
     CURLING_EVENT_FORCED,       /* curling-failover with force */
     CURLING_EVENT_RESET,        /* curling-reset */
     CURLING_EVENT_NOT_STARTED,  /* a takeover could not be done now */
+    CURLING_EVENT_DECLINED,     /* the same of a guest that was handed over:
+                                 * the sender is told, and goes on */
     CURLING_EVENT_BROKEN,       /* a whole round could not be loaded */
     CURLING_EVENT__MAX,
 } CurlingEvent;

@@ -664,6 +664,19 @@ static bool is_wait_over(const CurlingReceiver *r)
     return r->wait_ns && curling_clock_ns() >= r->wait_ns;
 }
 
+static void fence_unanswered(CurlingReceiver *r, const char *why)
+{
+    CurlingError err;
+
+    curling_error_set(&err, 0, "the sender was asked to stop its guest, and "
+                      "%s; use force if you know that it does not run", why);
+    set_last_error(r, err.text);
+    happen(r, CURLING_EVENT_UNANSWERED, err.text);
+    if (r->config.ops->not_handed) {
+        r->config.ops->not_handed(r->config.opaque, err.text);
+    }
+}
+
 /*
  * HELLO may be an old one that lay in the socket while this side slept, its
  * sender long gone to another attempt.  As long as its connection is open
@@ -681,6 +694,9 @@ static void confirm(CurlingReceiver *r)
     pthread_mutex_lock(&r->lock);
     r->info.lease_ms = r->serving->hello.fence_after_ms;
     pthread_mutex_unlock(&r->lock);
+    if (current_state(r) == CURLING_STATE_FENCING) {
+        fence_unanswered(r, "came back on another connection instead");
+    }
     if (held_round(r) != CURLING_ROUND_NONE) {
         happen(r, CURLING_EVENT_RESUMED, "the sender is back");
     }
@@ -718,19 +734,6 @@ static void send_fence(CurlingReceiver *r)
                          payload, sizeof(payload), NULL);
 }
 
-static void fence_unanswered(CurlingReceiver *r, const char *why)
-{
-    CurlingError err;
-
-    curling_error_set(&err, 0, "the sender was asked to stop its guest, and "
-                      "%s; use force if you know that it does not run", why);
-    set_last_error(r, err.text);
-    happen(r, CURLING_EVENT_UNANSWERED, err.text);
-    if (r->config.ops->not_handed) {
-        r->config.ops->not_handed(r->config.opaque, err.text);
-    }
-}
-
 /* An operator who wants the guest of a sender that is heard: over this very
  * connection.  True: nothing else is to be done about him now. */
 static bool is_asked_to_fence(CurlingReceiver *r)
@@ -740,14 +743,14 @@ static bool is_asked_to_fence(CurlingReceiver *r)
     pthread_mutex_lock(&r->lock);
     asked = r->operator_asked && r->operator_event == CURLING_EVENT_OPERATOR &&
             r->state == CURLING_STATE_STANDBY && r->confirmed;
+    if (asked) {
+        r->operator_asked = false;
+    }
     pthread_mutex_unlock(&r->lock);
     if (!asked) {
         return false;
     }
     happen(r, CURLING_EVENT_OPERATOR, "curling-failover");
-    pthread_mutex_lock(&r->lock);
-    r->operator_asked = false;
-    pthread_mutex_unlock(&r->lock);
     send_fence(r);
     return true;
 }
@@ -870,8 +873,8 @@ static void take_what_is_handed(CurlingReceiver *r)
         drain(r, SUPERSEDED_MS, true);
         return;
     }
-    happen(r, ret == -EBUSY ? CURLING_EVENT_NOT_STARTED :
-           CURLING_EVENT_BROKEN, err.text);
+    happen(r, ret == -EBUSY ? CURLING_EVENT_DECLINED : CURLING_EVENT_BROKEN,
+           err.text);
     send_failed(r, CURLING_ROUND_NONE, &err);
     drain(r, SUPERSEDED_MS, true);
 }

@@ -446,7 +446,10 @@ static int shake_hands(CurlingSender *s, uint64_t *held, bool *another,
     s->met = true;
     s->instance = welcome.instance;
     __atomic_store_n(&s->lease_ms, hello.fence_after_ms, __ATOMIC_RELAXED);
-    note_lease(s, said_ns);
+    /* Of another process nobody knows yet what it is worth: its beats tell. */
+    if (!*another) {
+        note_lease(s, said_ns);
+    }
     curling_session_agree(&s->session, welcome.peer_timeout_ms);
     /* The receiver goes on with this connection once it hears more of it. */
     curling_session_beat(&s->session, true);

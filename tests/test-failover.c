@@ -57,16 +57,16 @@ static const char states[] = "LYSFCEUAX";
 static const char *const rows[CURLING_STATE__MAX] = {
     /* welcomed, resumed, committed, closed, silent, stopped, powered off,
      * fenced, unanswered, grace, lease, operator, forced, reset, not started,
-     * broken */
-    "Y - - - - - - - - - - - - - - -",
-    "- - S L* L* L* L* - - - - - - - - X*",
-    "- S S C* s L* L* A* - - - F* A* - S X*",
-    "- S F C* s L* L* A* S - - - A* - S X*",
-    "- S - C s L* L* A* - g - A* A* L* U X*",
-    "- S - E E L* L* A* - - A* - A* L* U X*",
-    "- S - U U L* L* A* - - - o A* L* U X*",
-    "- - - - - - - - - - - - - - - -",
-    "Y - - - - - - - - - - - - L* - -",
+     * declined, broken */
+    "Y - - - - - - - - - - - - - - - -",
+    "- - S L* L* L* L* - - - - - - - - - X*",
+    "- S S C* s L* L* A* - - - F* A* - U S X*",
+    "- S F C* s L* L* A* S - - - A* - U S X*",
+    "- S - C s L* L* A* - g - A* A* L* U S X*",
+    "- S - E E L* L* A* - - A* - A* L* U S X*",
+    "- S - U U L* L* A* - - - o A* L* U S X*",
+    "- - - - - - - - - - - - - - - - -",
+    "Y - - - - - - - - - - - - L* - - -",
 };
 
 static CurlingAction action_of(CurlingState state, CurlingEvent event)
@@ -199,7 +199,7 @@ static const char *const sender_rows[CURLING_SENDER__MAX] = {
     /* AWAITING */    "- - - - A P U O F X X T K - - - -",
     /* PROTECTED */   "- - - - P P U O F X X T K - H - -",
     /* UNPROTECTED */ "S S P U U U U U F X X T K - - - -",
-    /* ALONE */       "S S P O O O O O F X X T - - - - -",
+    /* ALONE */       "S S P O O P O O F X X T - - - - -",
     /* PARKED */      "S F P K K K K K F F F F - A - - O",
     /* HANDING */     "S F P H H H H O F F F F - - - U O",
     /* FENCED */      "- - - - - - - - - - - - - - - - T",

@@ -50,6 +50,8 @@ for way in stall stall-forward; do
     wait_state "$sender" fenced
     [ "$(status "$sender")" = paused ] || fail "fenced, and not paused"
     refuses "$sender" cont '{}' "the receiver runs this guest, or may run it"
+    refuses "$sender" device_add '{"driver": "virtio-rng-pci"}' \
+            "not allowed while Curling protects this guest"
     assert_one_after_the_other
     # The network heals.
     proxy "$link" now:resume > /dev/null
@@ -57,6 +59,8 @@ for way in stall stall-forward; do
         fail "a superseded sender does not end"
     [ "$(status "$sender")" = paused ] || fail "its guest goes on"
     refuses "$sender" cont '{}' "the receiver runs this guest"
+    refuses "$sender" migrate '{"uri": "curling:tcp:127.0.0.1:1"}' \
+            "use curling-unfence first"
     take_place
 done
 
@@ -76,11 +80,21 @@ echo "its main loop hangs"
 next_link
 watch_last_word "$sender"
 hang "$sender"
+start "$sender.end" python3 -SEuc '
+import os, sys, time
+while os.path.exists("/proc/" + sys.argv[1]) and \
+      open("/proc/%s/stat" % sys.argv[1]).read().rpartition(") ")[2][0] != "Z":
+    time.sleep(0.005)
+print(time.monotonic_ns())
+' "${pid[$sender]}"
 proxy "$link" now:stall > /dev/null
 wait_exit "$sender" 137
+wait_exit "$sender.end"
 grep -q "this process kills itself" "$T/$sender.err" ||
     fail "the sender was not killed by itself"
 assert_one_after_the_other
+[ "$(< "$T/$receiver.first.out")" -gt "$(< "$T/$sender.end.out")" ] ||
+    fail "the sender outlived its lease"
 take_place
 
 # --- Nobody takes over
@@ -106,6 +120,20 @@ for way in stall stall-forward stall-back; do
     kill_vm "$receiver"
     kill_process "$link"
 done
+
+# Rounds that are taken while the guest stands still are of one that runs.
+echo "the sender dies when a lease has just healed"
+next_link
+proxy "$link" now:stall-forward > /dev/null
+wait_state "$sender" fenced
+proxy "$link" now:resume > /dev/null
+wait_state "$receiver" standby
+kill_vm "$sender"
+wait_state "$receiver" active
+assert_counting "$receiver" 20
+[ "$(status "$receiver")" = running ] || fail "the guest stands still"
+wait_exit "$receiver.first"
+take_place
 
 echo "the receiver is frozen, and wakes"
 next_link

@@ -247,6 +247,9 @@ untried_pairs() {
     echo SENDER_{SYNCING,AWAITING,PROTECTED}-SENDER_REFUSED
     # The sender is dead
     echo STATE_CLOSED-EVENT_{CLOSED,RESUMED,STOPPED,POWERED_OFF,FENCED}
+    echo STATE_CLOSED-EVENT_DECLINED
+    # A takeover at once, by force or without a lease
+    echo STATE_{STANDBY,FENCING}-EVENT_NOT_STARTED
 }
 
 check_pairs() {

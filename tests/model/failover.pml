@@ -760,7 +760,10 @@ inline r_carry_out()
         :: outcome == POSSIBLE -> r_leave(Superseded); r_held = NOTHING
         :: outcome == NOT_NOW ->
             r = r_before;
-            receiver(EVENT_NOT_STARTED);
+            if
+            :: r_event == EVENT_FENCED -> receiver(EVENT_DECLINED)
+            :: else -> receiver(EVENT_NOT_STARTED)
+            fi;
             r_leave(Failed)
         :: outcome == NEVER ->
             r = r_before;
