@@ -10,7 +10,20 @@ source "$(dirname "$0")/functions.sh"
 # shellcheck source=tests/failover.sh
 source "$top/tests/failover.sh"
 
-sender_settings='{"interval-ms": 20, "reconnect-ms": 50}'
+# One disk for all of them, as on shared storage: who runs the guest has it
+# locked, and lets it go for the next.
+truncate -s 1M "$T/disk"
+# shellcheck disable=SC2034  # of failover.sh
+machine_args=(-drive "file=$T/disk,format=raw,if=virtio")
+sender_settings='{"interval-ms": 20, "reconnect-ms": 50,
+                  "disks": "unsafe-ahead"}'
+
+# has_disk NAME: its lock is held by this one: nobody else can write to it
+has_disk() {
+    monitor "$1" human-monitor-command \
+        '{"command-line": "qemu-io virtio0 \"write 0 512\""}' > /dev/null
+    grep -q "wrote 512/512" "$T/$1.out" || fail "$1 cannot write to its disk"
+}
 
 fenced() { wait_state "$1" fenced; assert_paused "$1"; }
 
@@ -34,6 +47,7 @@ assert_handed_over() {
     fenced "$sender"
     refuses "$sender" cont '{}' "the receiver runs this guest"
     assert_counting "$receiver" 10
+    has_disk "$receiver"
     # A line that the sender began ends at the receiver.
     cat "$T/$sender.serial" "$T/$receiver.serial" > "$T/both.serial"
     assert_no_bad both
@@ -94,6 +108,7 @@ wait_exit "$receiver" 137
 wait_state "$sender" unprotected
 assert_counting "$sender" 20
 assert_no_bad "$sender"
+has_disk "$sender"
 monitor "$sender" migrate_cancel > /dev/null
 wait_state "$sender" stopped
 kill_process "$link"
@@ -126,6 +141,7 @@ if [ "$(monitor "$receiver" query-curling --get state)" = active ]; then
 else
     echo "the guest goes on at the sender"
     assert_counting "$sender" 20
+    has_disk "$sender"
     assert_no_bad "$sender"
     assert_silent "$receiver"
 fi
