@@ -24,6 +24,10 @@
 /* How long a session whose STOP was not acknowledged is kept for it. */
 #define LINGER_MS 600000
 
+/* How long the receiver may take to start a guest that is handed over: its
+ * disks may be locked for a second.  It is asked anew after that. */
+#define HANDED_MS 10000
+
 /* How long the end of a connection may take from one thread to the other. */
 #define EXPLAIN_MS 500
 
@@ -174,6 +178,7 @@ void curling_sender_query(CurlingSender *s, CurlingSenderInfo *info)
 {
     pthread_mutex_lock(&s->lock);
     *info = s->info;
+    info->stop_acked = s->stop_acked;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -700,6 +705,7 @@ int curling_sender_sleep(CurlingSender *s, int64_t deadline_ns,
 
 int curling_sender_fenced(CurlingSender *s, CurlingError *err)
 {
+    int64_t deadline_ns = curling_clock_ns() + HANDED_MS * NS_PER_MS;
     int ret;
 
     if (!s->connected) {
@@ -709,10 +715,15 @@ int curling_sender_fenced(CurlingSender *s, CurlingError *err)
                                CURLING_ROUND_NONE, NULL, 0, err);
     pthread_mutex_lock(&s->lock);
     while (ret == 0 && !s->lost && !s->cancelled) {
-        pthread_cond_wait(&s->cond, &s->lock);
+        if (curling_clock_ns() >= deadline_ns) {
+            ret = curling_error_set(err, -ETIMEDOUT, "no answer to FENCED "
+                                    "within %d ms", HANDED_MS);
+            break;
+        }
+        curling_cond_wait_until(&s->cond, &s->lock, deadline_ns);
     }
     pthread_mutex_unlock(&s->lock);
-    return explain(s, -EPIPE, err);
+    return explain(s, ret ? ret : -EPIPE, err);
 }
 
 int curling_sender_stop(CurlingSender *s, uint8_t type, uint32_t timeout_ms,

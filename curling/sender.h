@@ -55,6 +55,7 @@ typedef struct CurlingSenderInfo {
     uint64_t apply_us;          /* what that took the receiver */
     bool another;               /* it is another process than the one of the
                                  * connection before */
+    bool stop_acked;            /* the receiver has heard STOP or POWEROFF */
     bool died;                  /* the receiver ended the last connection, and
                                  * was heard just before */
     int64_t fence_until_ns;     /* FENCE: it wants the guest, and waits until
@@ -144,9 +145,9 @@ int curling_sender_stop(CurlingSender *sender, uint8_t type,
 
 /*
  * Say FENCED: the guest stands still here, and its last round was RECEIVED.
- * Waits for the answer as long as the connection stands.  Returns -ESTALE: the
- * receiver runs the guest; -EREMOTEIO: it does not and will not; or what ended
- * the connection, and nobody here knows.
+ * Waits for the answer, ten seconds at most.  Returns -ESTALE: the receiver
+ * runs the guest; -EREMOTEIO: it does not and will not; -ETIMEDOUT or what
+ * ended the connection, and nobody here knows: a new connection tells.
  */
 int curling_sender_fenced(CurlingSender *sender, CurlingError *err);
 
