@@ -5,7 +5,8 @@
 # guest alone; unprotect gives it up soon, says so, and leaves the guest
 # alone; throttle slows the guest down until it is protected, and lets it go
 # when there is no need any more.
-# timeout: 180
+# timeout: 240
+# run: alone
 source "$(dirname "$0")/functions.sh"
 
 set_on() { monitor "$1" curling-set "$2" > /dev/null; }
