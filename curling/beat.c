@@ -84,31 +84,39 @@ static CurlingStuck find_stuck(const CurlingBeat *beat, uint32_t stall_ms)
                                                    CURLING_STUCK_NOTHING;
 }
 
-bool curling_watch_is_stuck(const CurlingWatch *watch)
-{
-    return watch->here || watch->there;
-}
-
-bool curling_watch_look(CurlingWatch *watch, const CurlingVitals *vitals,
+void curling_watch_look(CurlingWatch *watch, const CurlingVitals *vitals,
                         const char *peer, uint32_t stall_ms,
-                        CurlingError *reason)
+                        CurlingLagging *tell, void *opaque)
 {
     CurlingBeat own = curling_beat_look(vitals, curling_clock_ns());
     CurlingStuck here = find_stuck(&own, stall_ms);
     CurlingStuck there = find_stuck(&watch->peer, stall_ms);
+    CurlingError reason;
 
     if (here == watch->here && there == watch->there) {
-        return false;
+        return;
     }
     watch->here = here;
     watch->there = there;
     if ((here ? here : there) == CURLING_STUCK_ROUNDS) {
-        curling_error_set(reason, 0, "a round has been due for %" PRIu32
+        curling_error_set(&reason, 0, "a round has been due for %" PRIu32
                           " ms (stall-ms) and is not taken", stall_ms);
     } else {
-        curling_error_set(reason, 0, "the main loop of %s%s has not run for %"
-                          PRIu32 " ms (stall-ms)", here ? "this QEMU" : "the ",
-                          here ? "" : peer, stall_ms);
+        curling_error_set(&reason, 0, "the main loop of %s%s has not run for "
+                          "%" PRIu32 " ms (stall-ms)",
+                          here ? "this QEMU" : "the ", here ? "" : peer,
+                          stall_ms);
     }
-    return true;
+    if (tell) {
+        tell(opaque, here || there ? reason.text : NULL);
+    }
+}
+
+void curling_watch_end(CurlingWatch *watch, CurlingLagging *tell,
+                       void *opaque)
+{
+    if ((watch->here || watch->there) && tell) {
+        tell(opaque, NULL);
+    }
+    *watch = (CurlingWatch) { 0 };
 }

@@ -56,16 +56,21 @@ typedef struct CurlingWatch {
     CurlingStuck there;
 } CurlingWatch;
 
-/*
- * Look at both sides once more.  @vitals: of this side, may be NULL; @peer:
- * what to call the other one; @stall_ms: 0 if nothing counts as stuck.
- * True: it is another one now that is stuck; if one is, @reason is one
- * sentence.
- */
-bool curling_watch_look(CurlingWatch *watch, const CurlingVitals *vitals,
-                        const char *peer, uint32_t stall_ms,
-                        CurlingError *reason);
+/* Who hears that something is stuck (@reason is one sentence), or that nothing
+ * is any more (NULL). */
+typedef void CurlingLagging(void *opaque, const char *reason);
 
-bool curling_watch_is_stuck(const CurlingWatch *watch);
+/*
+ * Look at both sides once more, and tell (may be NULL) what changed.  @vitals:
+ * of this side, may be NULL; @peer: what to call the other one; @stall_ms: 0
+ * if nothing counts as stuck.
+ */
+void curling_watch_look(CurlingWatch *watch, const CurlingVitals *vitals,
+                        const char *peer, uint32_t stall_ms,
+                        CurlingLagging *tell, void *opaque);
+
+/* Nobody is watched any more: nothing is stuck. */
+void curling_watch_end(CurlingWatch *watch, CurlingLagging *tell,
+                       void *opaque);
 
 #endif

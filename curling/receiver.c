@@ -77,7 +77,6 @@ struct CurlingReceiver {
     uint64_t silent_bytes;      /* heard on it when it fell silent */
     int64_t heard_ns;           /* when the sender was last heard */
     int64_t fence_until_ns;     /* how long an answer to FENCE may take */
-    int64_t drain_until_ns;
     CurlingWatch watch;
     int64_t idle_ns;            /* no first round has begun since; 0: one has */
     int64_t wait_ns;            /* when to bring up @wait_event; 0: never */
@@ -702,19 +701,6 @@ static void confirm(CurlingReceiver *r)
     }
 }
 
-static void watch_stalls(CurlingReceiver *r)
-{
-    CurlingError reason;
-
-    if (curling_watch_look(&r->watch, r->config.vitals, "sender",
-                           setting(&r->config.settings->stall_ms), &reason) &&
-        r->config.ops->lagging) {
-        r->config.ops->lagging(r->config.opaque,
-                               curling_watch_is_stuck(&r->watch) ?
-                               reason.text : NULL);
-    }
-}
-
 static void hear_beat(void *opaque, const CurlingBeat *beat)
 {
     CurlingReceiver *r = opaque;
@@ -766,7 +752,9 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
                      __ATOMIC_RELAXED);
     __atomic_store_n(&r->session.stall_ms, timeout_ms, __ATOMIC_RELAXED);
     confirm(r);
-    watch_stalls(r);
+    curling_watch_look(&r->watch, r->config.vitals, "sender",
+                       setting(&r->config.settings->stall_ms),
+                       r->config.ops->lagging, r->config.opaque);
     if (current_state(r) == CURLING_STATE_FENCING &&
         curling_clock_ns() > r->fence_until_ns) {
         fence_unanswered(r, "did not in time");
@@ -951,9 +939,7 @@ static int serve(CurlingReceiver *r, CurlingOffer *offer, CurlingError *err)
     if (r->end == END_FENCED) {
         take_what_is_handed(r);
     }
-    if (curling_watch_is_stuck(&r->watch) && r->config.ops->lagging) {
-        r->config.ops->lagging(r->config.opaque, NULL);
-    }
+    curling_watch_end(&r->watch, r->config.ops->lagging, r->config.opaque);
     note_step(r, CURLING_STEP_DISCONNECTED, held_round(r));
     r->heard_ns = __atomic_load_n(&r->session.heard_ns, __ATOMIC_RELAXED);
     r->serving = NULL;

@@ -87,7 +87,7 @@ typedef struct CurlingReceiverOps {
     void (*not_handed)(void *opaque, const char *reason);
     /* Something is stuck, here or at the sender (@reason is one sentence), or
      * moves again (NULL).  May be NULL. */
-    void (*lagging)(void *opaque, const char *reason);
+    CurlingLagging *lagging;
 } CurlingReceiverOps;
 
 typedef struct CurlingReceiverConfig {

@@ -286,28 +286,6 @@ static void hear_beat(void *opaque, const CurlingBeat *beat)
     }
 }
 
-/* Is something stuck that was not, or the other way round? */
-static void look_for_stalls(CurlingSender *s)
-{
-    CurlingError reason;
-
-    if (curling_watch_look(&s->watch, s->config.vitals, "receiver",
-                           __atomic_load_n(&s->config.stall_ms,
-                                           __ATOMIC_RELAXED), &reason) &&
-        s->config.lagging) {
-        s->config.lagging(s->config.opaque, curling_watch_is_stuck(&s->watch) ?
-                          reason.text : NULL);
-    }
-}
-
-/* Nobody is watched any more. */
-static void end_watch(CurlingSender *s)
-{
-    if (curling_watch_is_stuck(&s->watch) && s->config.lagging) {
-        s->config.lagging(s->config.opaque, NULL);
-    }
-}
-
 static void *listen_to_receiver(void *opaque)
 {
     CurlingSender *s = opaque;
@@ -324,7 +302,7 @@ static void *listen_to_receiver(void *opaque)
         }
     } while (ret == 0);
 
-    end_watch(s);
+    curling_watch_end(&s->watch, s->config.lagging, s->config.opaque);
     pthread_mutex_lock(&s->lock);
     s->lost = ret;
     s->lost_error = err;
@@ -384,7 +362,9 @@ static int tick(void *opaque, int64_t idle_ns, CurlingError *err)
         }
         return 0;
     }
-    look_for_stalls(s);
+    curling_watch_look(&s->watch, s->config.vitals, "receiver",
+                       __atomic_load_n(&s->config.stall_ms, __ATOMIC_RELAXED),
+                       s->config.lagging, s->config.opaque);
     if (cancelled && !s->session.write_deadline_ns) {
         /* What is being shipped goes to its end, but not for ever. */
         __atomic_store_n(&s->session.write_deadline_ns,

@@ -42,7 +42,7 @@ typedef struct CurlingSenderConfig {
      * or moves again (NULL).  Called in the thread that hears the receiver,
      * with no lock held; may not call back.  May be NULL.
      */
-    void (*lagging)(void *opaque, const char *reason);
+    CurlingLagging *lagging;
     void *opaque;
 } CurlingSenderConfig;
 

@@ -202,6 +202,17 @@ print(time.monotonic_ns())
 ' "$T/$1.serial"
 }
 
+# assert_fenced NAME: it becomes so, and its guest stands still
+assert_fenced() {
+    wait_state "$1" fenced
+    assert_paused "$1"
+}
+
+assert_paused() {
+    [ "$(monitor "$1" query-status --get status)" = paused ] ||
+        fail "the guest of $1 is not paused"
+}
+
 # watch_last_word NAME: when did its guest say the last one?
 watch_last_word() {
     start "$1.last" python3 -SEuc '

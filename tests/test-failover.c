@@ -111,15 +111,26 @@ static const char *cell(const char *row, unsigned int n,
            by_policy(row[0], p) : row;
 }
 
+#define CELLS (POLICIES * CURLING_STATE__MAX * CURLING_EVENT__MAX)
+
+/* One of all there are */
+static CurlingStep step_of_cell(unsigned int n, CurlingPolicies *p,
+                                CurlingState *state, CurlingEvent *event)
+{
+    *p = policies(n % POLICIES);
+    *state = n / POLICIES % CURLING_STATE__MAX;
+    *event = n / POLICIES / CURLING_STATE__MAX;
+    return curling_failover_step(*state, *event, p);
+}
+
 static void test_every_pair(void **unused)
 {
     (void)unused;
-    for (unsigned int n = 0; n < POLICIES * CURLING_STATE__MAX *
-                                 CURLING_EVENT__MAX; n++) {
-        CurlingPolicies p = policies(n % POLICIES);
-        CurlingState state = n / POLICIES % CURLING_STATE__MAX;
-        CurlingEvent event = n / POLICIES / CURLING_STATE__MAX;
-        CurlingStep step = curling_failover_step(state, event, &p);
+    for (unsigned int n = 0; n < CELLS; n++) {
+        CurlingPolicies p;
+        CurlingState state;
+        CurlingEvent event;
+        CurlingStep step = step_of_cell(n, &p, &state, &event);
         const char *expected = cell(rows[state], event, &p);
         CurlingState next;
 
@@ -142,12 +153,11 @@ static void test_every_pair(void **unused)
 static void test_takeover_is_wanted(void **unused)
 {
     (void)unused;
-    for (unsigned int n = 0; n < POLICIES * CURLING_STATE__MAX *
-                                 CURLING_EVENT__MAX; n++) {
-        CurlingPolicies p = policies(n % POLICIES);
-        CurlingState state = n / POLICIES % CURLING_STATE__MAX;
-        CurlingEvent event = n / POLICIES / CURLING_STATE__MAX;
-        CurlingStep step = curling_failover_step(state, event, &p);
+    for (unsigned int n = 0; n < CELLS; n++) {
+        CurlingPolicies p;
+        CurlingState state;
+        CurlingEvent event;
+        CurlingStep step = step_of_cell(n, &p, &state, &event);
 
         assert_int_equal(step.action == CURLING_ACTION_TAKEOVER,
                          step.state == CURLING_STATE_ACTIVE &&

@@ -148,7 +148,8 @@ static void test_death_is_told_from_a_word(void **state)
 
 /* ---- The lease ----------------------------------------------------------- */
 
-static CurlingSender *leased_sender_new(void)
+/* A pair whose sender, with a lease, is not connected yet */
+static void leased_pair_init(Pair *pair)
 {
     CurlingSenderConfig config = {
         .session = { 9 },
@@ -156,10 +157,11 @@ static CurlingSender *leased_sender_new(void)
         .peer_timeout_ms = 200,
         .fence_after_ms = LEASE_MS,
     };
-    CurlingSender *sender = curling_sender_new(&config);
 
-    assert_non_null(sender);
-    return sender;
+    pair_init(pair, 1);
+    curling_sender_free(pair->sender);
+    pair->sender = curling_sender_new(&config);
+    assert_non_null(pair->sender);
 }
 
 /* Beats renew it, and each time from when they were sent. */
@@ -172,9 +174,7 @@ static void test_lease_is_renewed(void **state)
     Pair pair;
 
     (void)state;
-    pair_init(&pair, 1);
-    curling_sender_free(pair.sender);
-    pair.sender = leased_sender_new();
+    leased_pair_init(&pair);
     first_ns = curling_lease_clock_ns();
     assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
     assert_int_equal(curling_sender_lease_ms(pair.sender), LEASE_MS);
@@ -202,9 +202,7 @@ static void test_takeover_waits_for_lease(void **state)
     Pair pair;
 
     (void)state;
-    pair_init(&pair, 1);
-    curling_sender_free(pair.sender);
-    pair.sender = leased_sender_new();
+    leased_pair_init(&pair);
     pair.standby->settings.peer_timeout_ms = 100;
     assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
     assert_int_equal(send_round(&pair, ANSWERED, &err), 0);
@@ -233,9 +231,7 @@ static void test_back_within_lease(void **state)
     Pair pair;
 
     (void)state;
-    pair_init(&pair, 1);
-    curling_sender_free(pair.sender);
-    pair.sender = leased_sender_new();
+    leased_pair_init(&pair);
     pair.standby->settings.peer_timeout_ms = 100;
     assert_int_equal(connect_pair(pair.sender, pair.standby, &held, &err), 0);
     assert_int_equal(send_round(&pair, ANSWERED, &err), 0);

@@ -47,8 +47,7 @@ for way in stall stall-forward; do
     done
     watch_last_word "$sender"
     proxy "$link" "now:$way" > /dev/null
-    wait_state "$sender" fenced
-    [ "$(status "$sender")" = paused ] || fail "fenced, and not paused"
+    assert_fenced "$sender"
     refuses "$sender" cont '{}' "the receiver runs this guest, or may run it"
     refuses "$sender" device_add '{"driver": "virtio-rng-pci"}' \
             "not allowed while Curling protects this guest"
@@ -105,8 +104,7 @@ for way in stall stall-forward stall-back; do
     next_link
     watch_stalls "$sender"
     proxy "$link" "now:$way" > /dev/null
-    wait_state "$sender" fenced
-    [ "$(status "$sender")" = paused ] || fail "fenced, and not paused"
+    assert_fenced "$sender"
     proxy "$link" now:resume > /dev/null
     wait_state "$sender" protected
     wait_state "$receiver" standby
@@ -138,8 +136,7 @@ take_place
 echo "the receiver is frozen, and wakes"
 next_link
 kill -STOP "${pid[$receiver]}"
-wait_state "$sender" fenced
-[ "$(status "$sender")" = paused ] || fail "fenced, and not paused"
+assert_fenced "$sender"
 kill -CONT "${pid[$receiver]}"
 wait_state "$sender" protected
 wait_state "$receiver" standby
@@ -172,6 +169,5 @@ kill_process "$link"
 next_link
 kill -STOP "${pid[$receiver]}"
 monitor "$sender" migrate_cancel > /dev/null
-wait_state "$sender" fenced
-[ "$(status "$sender")" = paused ] || fail "fenced, and not paused"
+assert_fenced "$sender"
 kill -CONT "${pid[$receiver]}"

@@ -25,13 +25,6 @@ has_disk() {
     grep -q "wrote 512/512" "$T/$1.out" || fail "$1 cannot write to its disk"
 }
 
-fenced() { wait_state "$1" fenced; assert_paused "$1"; }
-
-assert_paused() {
-    [ "$(monitor "$1" query-status --get status)" = paused ] ||
-        fail "the guest of $1 is not paused"
-}
-
 # is_settled: one of them runs the guest, and the other one knows
 is_settled() {
     local states
@@ -44,7 +37,7 @@ is_settled() {
 # assert_handed_over: all of it
 assert_handed_over() {
     wait_state "$receiver" active
-    fenced "$sender"
+    assert_fenced "$sender"
     refuses "$sender" cont '{}' "the receiver runs this guest"
     assert_counting "$receiver" 10
     has_disk "$receiver"
@@ -128,7 +121,7 @@ monitor "$sender" curling-switchover > /dev/null
 poll 10 proxy_fired "$link" before=FENCED:stall-forward || fail "no FENCED came"
 kill -STOP "${pid[$receiver]}"
 proxy "$link" now:resume > /dev/null
-fenced "$sender"
+assert_fenced "$sender"
 [[ $(monitor "$sender" query-curling --get last-error) == *"not heard"* ]] ||
     fail "the reason is no silence"
 refuses "$sender" cont '{}' "the receiver runs this guest, or may run it"
