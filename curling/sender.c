@@ -241,6 +241,11 @@ static int note_locked(CurlingSender *s, const CurlingHeader *header,
         ret = curling_superseded_error(header, err);
         break;
     case CURLING_TYPE_FENCE:
+        if (curling_get_u32(payload + CURLING_FENCE_RESERVED) != 0) {
+            ret = curling_error_set(err, -EPROTO, "got a reserved field of "
+                                    "FENCE that is not 0");
+            break;
+        }
         s->kicked = true;
         s->info.fence_until_ns = curling_clock_ns() + NS_PER_MS *
             curling_get_u32(payload + CURLING_FENCE_TIMEOUT_MS);

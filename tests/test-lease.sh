@@ -105,8 +105,17 @@ for way in stall stall-forward stall-back; do
     watch_stalls "$sender"
     proxy "$link" "now:$way" > /dev/null
     assert_fenced "$sender"
-    proxy "$link" now:resume > /dev/null
-    wait_state "$sender" protected
+    if [ "$way" = stall-forward ]; then
+        # An operator stops the guest that the lease has stopped.
+        monitor "$sender" stop > /dev/null
+        proxy "$link" now:resume > /dev/null
+        wait_state "$sender" protected
+        [ "$(status "$sender")" = paused ] || fail "stop is forgotten"
+        monitor "$sender" cont > /dev/null
+    else
+        proxy "$link" now:resume > /dev/null
+        wait_state "$sender" protected
+    fi
     wait_state "$receiver" standby
     assert_counting "$sender" 20
     assert_no_bad "$sender"
