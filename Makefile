@@ -39,6 +39,44 @@ LIB_SOURCES = \
 	stats.c \
 	tuner.c
 
+# curlingctl; all but ctl-main.c are what its unit tests are linked with
+CTL_SOURCES = \
+	ctl-change.c \
+	ctl-checkpoint.c \
+	ctl-common.c \
+	ctl-complete.c \
+	ctl-derive.c \
+	ctl-doctor.c \
+	ctl-endpoint.c \
+	ctl-events.c \
+	ctl-examine.c \
+	ctl-failover.c \
+	ctl-get.c \
+	ctl-history.c \
+	ctl-host.c \
+	ctl-json.c \
+	ctl-main.c \
+	ctl-options.c \
+	ctl-pair.c \
+	ctl-protect.c \
+	ctl-proxy.c \
+	ctl-qmp.c \
+	ctl-reader.c \
+	ctl-report.c \
+	ctl-sample.c \
+	ctl-screen.c \
+	ctl-session.c \
+	ctl-set.c \
+	ctl-setting.c \
+	ctl-ssh.c \
+	ctl-sshconf.c \
+	ctl-sshkeys.c \
+	ctl-sshlogin.c \
+	ctl-status.c \
+	ctl-switchover.c \
+	ctl-unprotect.c \
+	ctl-watch.c
+
 # Programs of cmocka: tests/NAME.c, linked with the library
 UNIT_TESTS = \
 	test-channel \
@@ -73,8 +111,8 @@ SHELL_SCRIPTS = \
 	$(wildcard tests/*.sh)
 
 # What is in the tree, but in no list: "make check" does not pass over it.
-UNLISTED = $(filter-out $(LIB_SOURCES:%=curling/%) curling/ctl-%, \
-		$(wildcard curling/*.c)) \
+UNLISTED = $(filter-out $(LIB_SOURCES:%=curling/%) \
+		$(CTL_SOURCES:%=curling/%),$(wildcard curling/*.c)) \
 	$(filter-out $(UNIT_TESTS:%=tests/%.c),$(wildcard tests/test-*.c)) \
 	$(filter-out $(FUZZERS:%=tests/fuzz-%.c) tests/fuzz-replay.c, \
 		$(wildcard tests/fuzz-*.c))
@@ -112,6 +150,14 @@ MAKEFLAGS += --no-print-directory
 endif
 
 LIB = $(BUILD)/lib/libcurling.a
+CTL = $(BUILD)/bin/curlingctl
+CTL_LIB = $(BUILD)/obj/libctl.a
+CTL_OBJECTS = $(CTL_SOURCES:%.c=$(BUILD)/obj/curling/%.o)
+CTL_PACKAGES = gio-2.0 gio-unix-2.0 jansson libssh2 ncursesw
+# Asked for when it is needed: the library needs none of these.
+CTL_CFLAGS = $(shell pkg-config --cflags $(CTL_PACKAGES)) \
+	-DCURLING_VERSION='"$(VERSION)"'
+CTL_LIBS = $(shell pkg-config --libs $(CTL_PACKAGES)) -lm
 LIB_OBJECTS = $(LIB_SOURCES:%.c=$(BUILD)/obj/curling/%.o)
 UNIT_PROGRAMS = $(UNIT_TESTS:%=$(BUILD)/tests/%)
 REPLAYS = $(FUZZERS:%=test-fuzz-%)
@@ -124,12 +170,12 @@ GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector \
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all lib unit qemu qemu-asan guest tools demo check check-long \
+.PHONY: all ctl lib unit qemu qemu-asan guest tools demo check check-long \
 	check-asan check-model check-qemu fuzz soak bench bench-crc \
 	bench-faults shellcheck clean help FORCE
 
-## Everything: library, guest, QEMU; as "make lib guest qemu"
-all: lib guest qemu
+## Everything: library, curlingctl, guest, QEMU; "make lib ctl guest qemu"
+all: lib ctl guest qemu
 	@:
 
 ## libcurling and its unit tests, which are run (no network, no root, no QEMU)
@@ -137,6 +183,10 @@ lib: $(LIB) build/lib/pkgconfig/curling.pc unit \
 	$(BUILD)/obj/tests/test-lib-symbols.passed
 
 unit: $(UNIT_PASSED)
+
+## curlingctl: build/bin/curlingctl (no network, no root, no QEMU)
+ctl: $(CTL)
+	@:
 
 ## QEMU with the series of qemu-patches/
 qemu: lib
@@ -290,6 +340,21 @@ $(BUILD)/obj/curling/%.o: curling/%.c $(BUILD)/obj/flags
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(WERROR_FLAGS) -MMD -MP -c -o $@ $<
 
+$(CTL_OBJECTS): $(BUILD)/obj/curling/%.o: curling/%.c $(BUILD)/obj/flags
+	$(step) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(COMPILE) $(CTL_CFLAGS) $(WERROR_FLAGS) -MMD -MP -c -o $@ $<
+
+$(CTL_LIB): $(filter-out %/ctl-main.o,$(CTL_OBJECTS))
+	$(step) AR $@
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(CTL): $(BUILD)/obj/curling/ctl-main.o $(CTL_LIB)
+	$(step) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -o $@ $^ $(CTL_LIBS)
+
 $(LIB): $(LIB_OBJECTS)
 	$(step) AR $@
 	$(Q)mkdir -p $(@D)
@@ -394,7 +459,7 @@ build/guest/%: tests/guest/%.S tests/guest/print.S
 
 FORCE:
 
--include $(LIB_OBJECTS:.o=.d) $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.d) \
+-include $(LIB_OBJECTS:.o=.d) $(CTL_OBJECTS:.o=.d) $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.d) \
 	$(FUZZERS:%=$(BUILD)/obj/tests/fuzz-%.d) $(BUILD)/obj/tests/fuzz.d \
 	$(BUILD)/obj/tests/fuzz-replay.d \
 	$(BENCH_PROGRAMS:$(BUILD)/tests/bench-%=$(BUILD)/obj/tests/bench/%.d) \

@@ -1,0 +1,34 @@
+/*
+ * Change settings of a running QEMU
+ *
+ * Copyright the Curling authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "ctl-change.h"
+
+char *ctl_change(CtlEnd *end, const CtlSetting *setting, const CtlJson *value,
+                 GError **err)
+{
+    g_autoptr(CtlJson) done = NULL;
+    CtlJson *arguments;
+    CtlJson *info;
+
+    if (!ctl_end_need(end, err)) {
+        return NULL;
+    }
+    arguments = ctl_json_new("{}");
+    ctl_json_set(arguments, setting->qmp, ctl_json_ref(value));
+    done = ctl_qmp_call_json(end->qmp, ctl_deadline(), err, "curling-set",
+                             arguments);
+    if (!done) {
+        return NULL;
+    }
+    info = ctl_qmp_call(end->qmp, ctl_deadline(), err, "query-curling", NULL);
+    if (!info) {
+        return NULL;
+    }
+    ctl_json_free(end->info);
+    end->info = info;
+    return ctl_setting_format(setting, ctl_json_get(info, setting->qmp));
+}

@@ -1,0 +1,112 @@
+/*
+ * curlingctl doctor: what would keep a pair from being protected, or safe
+ *
+ * Copyright the Curling authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stdio.h>
+#include "ctl-derive.h"
+#include "ctl-examine.h"
+#include "ctl-host.h"
+#include "ctl-options.h"
+#include "ctl-report.h"
+
+static gboolean print_receiver;
+static gboolean allow_plaintext;
+static gboolean as_json;
+static char *address;
+
+static const GOptionEntry entries[] = {
+    { "address", 0, 0, G_OPTION_ARG_STRING, &address,
+      "where the receiver listens, or is to listen", "URI" },
+    { "allow-plaintext", 0, 0, G_OPTION_ARG_NONE, &allow_plaintext,
+      "rounds that are not encrypted are no error", NULL },
+    { "print-receiver", 0, 0, G_OPTION_ARG_NONE, &print_receiver,
+      "print a command line for a receiver of the running sender", NULL },
+    { "json", 0, 0, G_OPTION_ARG_NONE, &as_json, "as JSON", NULL },
+    { NULL }
+};
+
+static int print_line(CtlPair *pair, GError **err)
+{
+    const CtlEndpoint *sender = pair->ends[0].endpoint;
+    g_autoptr(CtlJson) facts = ctl_host_facts(sender, err);
+    const CtlJson *command_line = ctl_json_get(facts, "command-line");
+    g_autofree char *uri = NULL;
+    g_autofree char *text = NULL;
+
+    if (!facts) {
+        return CTL_EXIT_ERROR;
+    }
+    if (!command_line) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "the command line of the "
+                    "QEMU at %s cannot be read; give a unix: or ssh: endpoint "
+                    "of a QEMU that runs, as a user who may look at its "
+                    "process", sender->text);
+        return CTL_EXIT_ERROR;
+    }
+    uri = !address ? g_strdup("defer") :
+          g_str_has_prefix(address, "curling:") ? g_strdup(address) :
+          g_strconcat("curling:", address, NULL);
+    text = ctl_derive_receiver(command_line, uri);
+    printf("%s\n", text);
+    return CTL_EXIT_OK;
+}
+
+static void print_json(const GPtrArray *findings)
+{
+    g_autoptr(CtlJson) list = ctl_json_new("[]");
+    g_autofree char *text = NULL;
+
+    for (guint i = 0; i < findings->len; i++) {
+        const CtlFinding *finding = g_ptr_array_index(findings, i);
+        CtlJson *item = ctl_json_new("{s:s, s:s}", "severity",
+                                     ctl_severity_word(finding->severity),
+                                     "what", finding->what);
+
+        if (finding->remedy) {
+            ctl_json_set(item, "remedy", ctl_json_new("s", finding->remedy));
+        }
+        ctl_json_append(list, item);
+    }
+    text = ctl_json_dump(list);
+    printf("%s\n", text);
+}
+
+int ctl_doctor_main(int argc, char **argv)
+{
+    g_autoptr(CtlPair) pair = NULL;
+    g_autoptr(GPtrArray) findings = NULL;
+    CtlExamination wanted = { .hosts = true };
+    GError *err = NULL;
+    int status;
+
+    pair = ctl_options_parse_pair(
+        "Exit status 1 if protect would refuse the pair.", entries, 0, 0, &argc,
+        &argv, &err);
+    if (!pair) {
+        return ctl_fail(NULL, err);
+    }
+    if (print_receiver) {
+        status = print_line(pair, &err);
+        return err ? ctl_fail(pair->name, err) : status;
+    }
+    if (!ctl_pair_ask(pair, ctl_deadline(), &err)) {
+        return ctl_fail(pair->name, err);
+    }
+    ctl_pair_examination(pair, address, allow_plaintext, &wanted);
+    findings = ctl_examine(pair, &wanted, &err);
+    if (!findings) {
+        return ctl_fail(pair->name, err);
+    }
+    if (as_json) {
+        print_json(findings);
+    } else {
+        ctl_report_findings(stdout, findings, CTL_SEVERITY_NOTE);
+        if (!ctl_examine_failed(findings)) {
+            printf("this pair can be protected\n");
+        }
+    }
+    return ctl_examine_failed(findings) ? CTL_EXIT_ERROR : CTL_EXIT_OK;
+}

@@ -1,0 +1,139 @@
+/*
+ * curlingctl failover: start the guest at the receiver
+ *
+ * Copyright the Curling authors
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stdio.h>
+#include <unistd.h>
+#include "ctl-options.h"
+#include "ctl-session.h"
+
+static gboolean yes;
+static gboolean force;
+
+static const GOptionEntry entries[] = {
+    { "yes", 'y', 0, G_OPTION_ARG_NONE, &yes, "do not ask", NULL },
+    { "force", 0, 0, G_OPTION_ARG_NONE, &force,
+      "do not ask the sender, and do not wait for its lease", NULL },
+    { NULL }
+};
+
+static void print_question(CtlPair *pair)
+{
+    const CtlEnd *receiver = ctl_pair_receiver(pair);
+    bool heard = g_str_equal(ctl_end_state(receiver), "standby");
+    g_autofree char *age = ctl_about_time(1000 * ctl_json_int(receiver->info,
+                                                              "lag-ms", 0));
+
+    printf("Start the guest at %s?\n"
+           "It goes on from round %" G_GINT64_FORMAT ", which is %s old.\n",
+           receiver->endpoint->text,
+           ctl_json_int(receiver->info, "last-round.number", 0), age);
+    if (force) {
+        printf("The sender is not asked: if its guest runs, two of them run "
+               "until it hears of it.\n");
+    } else if (heard) {
+        printf("The sender lives: it stops its guest and hands it over, with "
+               "nothing lost.\n");
+    } else {
+        printf("The receiver does not hear the sender.  If that still runs, "
+               "two guests run.\n");
+    }
+    printf("[y/N] ");
+    fflush(stdout);
+}
+
+static gboolean got_key(gint fd, GIOCondition condition, gpointer opaque)
+{
+    (void)fd;
+    (void)condition;
+    *(bool *)opaque = true;
+    return G_SOURCE_REMOVE;
+}
+
+static bool is_set(void *opaque)
+{
+    return *(bool *)opaque;
+}
+
+/* Ctrl-C is an answer too. */
+static bool ask_person(CtlPair *pair, GError **err)
+{
+    bool typed = false;
+    char line[16] = "";
+
+    print_question(pair);
+    ctl_on_readable(STDIN_FILENO, got_key, &typed);
+    if (!ctl_wait(is_set, &typed, CTL_NEVER, err)) {
+        return false;
+    }
+    if (!fgets(line, sizeof(line), stdin) ||
+        (line[0] != 'y' && line[0] != 'Y')) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "nothing was done");
+        return false;
+    }
+    return true;
+}
+
+static bool may_begin(CtlPair *pair, GError **err)
+{
+    const CtlEnd *receiver = ctl_pair_receiver(pair);
+    const char *state = ctl_end_state(receiver);
+
+    if (!ctl_end_need(receiver, err)) {
+        return false;
+    }
+    if (!g_str_equal(state, "standby") && !g_str_equal(state, "suspect")) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s holds no round that "
+                    "it could start the guest from; its state is \"%s\"",
+                    receiver->endpoint->text, state);
+        return false;
+    }
+    return true;
+}
+
+int ctl_failover_main(int argc, char **argv)
+{
+    g_autoptr(CtlPair) pair = NULL;
+    GError *err = NULL;
+
+    pair = ctl_options_parse_pair("Asks first, on a terminal; elsewhere it "
+                                  "needs --yes.", entries, 0, 0, &argc, &argv,
+                                  &err);
+    if (!pair) {
+        return ctl_fail(NULL, err);
+    }
+    if (!yes && !isatty(STDIN_FILENO)) {
+        ctl_complain(pair->name, "failover asks first, and nobody is there to "
+                     "answer; say --yes");
+        return CTL_EXIT_USAGE;
+    }
+    if (!ctl_pair_ask_for(pair, CTL_WANT_RECEIVER, ctl_deadline(), &err)) {
+        return ctl_fail(pair->name, err);
+    }
+    if (g_str_equal(ctl_end_state(ctl_pair_receiver(pair)), "active")) {
+        printf("the guest runs at %s already\n",
+               ctl_pair_receiver(pair)->endpoint->text);
+        return CTL_EXIT_OK;
+    }
+    if (!may_begin(pair, &err)) {
+        return ctl_fail(pair->name, err);
+    }
+    if (!yes) {
+        /* Others have their turn while a person thinks. */
+        ctl_pair_close(pair);
+        if (!ask_person(pair, &err) ||
+            !ctl_pair_ask_for(pair, CTL_WANT_RECEIVER, ctl_deadline(), &err) ||
+            !may_begin(pair, &err)) {
+            return ctl_fail(pair->name, err);
+        }
+    }
+    if (!ctl_session_take_over(pair, force, &err)) {
+        return ctl_fail(pair->name, err);
+    }
+    printf("the guest runs at %s\n",
+           ctl_pair_receiver(pair)->endpoint->text);
+    return CTL_EXIT_OK;
+}

@@ -1,0 +1,172 @@
+#!/bin/bash
+# curlingctl protect where something is not as it should be: a receiver that
+# waits to be told, one that listens everywhere, a network without TLS, the
+# wrong machine, a writable disk, nobody there, Ctrl-C in the first round.
+# Invariant: it refuses what would not work, with what to do about it, and
+# changes nothing then; what it began it undoes; it never hangs.
+# timeout: 180
+source "$(dirname "$0")/functions.sh"
+# shellcheck source=tests/ctl.sh
+source "$top/tests/ctl.sh"
+# shellcheck source=tests/network.sh
+source "$top/tests/network.sh"
+# shellcheck source=tests/tls.sh
+source "$top/tests/tls.sh"
+
+setting() { monitor "$1" query-curling --get "$2"; }
+
+# new_receiver ARGS...: in place of the one before
+new_receiver() {
+    [ -z "${pid[receiver]-}" ] || kill_vm receiver TERM
+    start_vm receiver "$@"
+}
+
+start_vm sender
+wait_count sender 5
+
+echo "nobody is there"
+expect 1 '*receiver.qmp: there is no such socket; is QEMU running*' ctl protect
+expect 1 '*-qmp unix*' ctl doctor
+
+echo "a receiver that waits to be told"
+new_receiver -incoming defer
+expect 1 '*-incoming defer?; give --address*' ctl protect
+sender_ep=unix:$T/receiver.qmp receiver_ep=unix:$T/sender.qmp
+expect 1 '*runs no guest: it waits for one itself*right way round?*' \
+    ctl protect
+sender_ep=unix:$T/sender.qmp receiver_ep=unix:$T/receiver.qmp
+expect 0 '*protected: *' ctl protect --address "unix:$T/rounds"
+[ "$(setting sender address)" = "curling:unix:$T/rounds" ] ||
+    fail "the sender goes to $(setting sender address)"
+expect 0 'not protected*' ctl unprotect
+
+echo "a session with another receiver"
+expect 0 '*protected: *' ctl protect
+start_receiver other
+receiver_ep=unix:$T/other.qmp
+expect 1 '*in a session with another receiver*curlingctl unprotect*' \
+    ctl protect
+receiver_ep=unix:$T/receiver.qmp
+ctl unprotect > /dev/null
+kill_vm other TERM
+
+echo "a receiver that listens everywhere"
+new_receiver -incoming curling:tcp:0.0.0.0:0
+port=$(receiver_addr receiver)
+port=${port##*:}
+expect 1 '*listens at all of its addresses*--address*' ctl protect
+expect 0 '*protected: *' ctl protect --address "tcp:127.0.0.1:$port"
+ctl unprotect > /dev/null
+
+echo "another machine"
+MACHINE=q35 RAM_MB=192 SMP=2 new_receiver -cpu Nehalem \
+    -incoming "curling:unix:$T/receiver.curling"
+expect 1 '*vCPUs: 1 at the sender, 2 at the receiver*' ctl doctor
+[[ $said == *"machine type: pc-"*" at the sender, pc-q35-"* &&
+   $said == *"RAM: 256 MiB at the sender, 192 MiB at the receiver"* &&
+   $said == *"CPU model: "*"Nehalem"* ]] || fail "doctor says only: $said"
+expect 1 '*machine type*cannot be protected as it is; nothing was changed' \
+    ctl protect --interval 10ms
+[ "$(setting sender interval-ms)" = 100 ] || fail "something was changed"
+expect 1 '[[]{"severity":"error",*' ctl doctor --json
+
+echo "somebody else's guest"
+start_vm other
+receiver_ep=unix:$T/other.qmp
+expect 1 '*runs a guest of its own*-incoming*' ctl protect
+receiver_ep=unix:$T/receiver.qmp
+kill_vm other TERM
+
+echo "a command line for the receiver"
+new_receiver -incoming defer
+expect 0 '*-incoming defer' ctl doctor --print-receiver
+[[ $said == *"-m 256"* && $said == *"$T/sender.qmp.receiver,server=on"* ]] ||
+    fail "the receiver's command line is: $said"
+kill_vm receiver TERM
+ctl doctor --print-receiver --address "unix:$T/rounds2" > "$T/line"
+start derived bash -c "exec $(< "$T/line")"
+receiver_ep=unix:$T/sender.qmp.receiver
+poll 20 ctl get on-silence > /dev/null 2>&1 || fail "it does not start"
+expect 0 '*protected: *' ctl protect
+expect 0 'not protected*' ctl unprotect
+kill_process derived TERM
+receiver_ep=unix:$T/receiver.qmp
+
+echo "a writable disk"
+kill_vm sender TERM
+truncate -s 1M "$T/disk"
+# shellcheck disable=SC2054  # QEMU's commas
+disk=(-drive "if=none,id=d,format=raw,file=$T/disk,file.locking=off"
+      -device virtio-blk-pci,drive=d)
+start_vm sender "${disk[@]}"
+new_receiver "${disk[@]}" -incoming "curling:unix:$T/receiver.curling"
+wait_count sender 5
+expect 1 '*disk d is writable*--set disks=unsafe-ahead*' ctl protect
+expect 0 '*warning: disk d is writable*protected: *' \
+    ctl protect --set disks=unsafe-ahead
+kill_vm sender TERM
+kill_vm receiver
+
+echo "a network without TLS"
+start_namespace here
+start_namespace there
+ip link add curling0 netns "${pid[here]}" type veth \
+    peer name curling0 netns "${pid[there]}"
+within here ip address add 192.0.2.1/24 dev curling0
+within there ip address add 192.0.2.2/24 dev curling0
+within here ip link set curling0 up
+within there ip link set curling0 up
+make_psk key
+vm_within here sender -object "$(psk out client key)"
+vm_within there receiver -object "$(psk in server key)" \
+    -incoming curling:tcp:192.0.2.2:4444
+wait_count sender 5
+expect 1 '*not encrypted*tls-creds*--allow-plaintext*' ctl protect
+expect 0 '*warning: rounds*not encrypted*protected: *' \
+    ctl protect --allow-plaintext
+ctl unprotect > /dev/null
+echo "and with it"
+monitor receiver migrate-set-parameters '{"tls-creds": "in"}' > /dev/null
+use_tls sender out
+expect 0 '*protected: *' ctl protect
+[[ $said != *warning* ]] || fail "it warns: $said"
+expect 0 '*, encrypted*' ctl status
+ctl unprotect > /dev/null
+use_tls sender ""
+monitor receiver migrate-set-parameters '{"tls-creds": ""}' > /dev/null
+
+undone() {
+    [ "$(setting sender interval-ms,state)" = "100	$1" ] ||
+        fail "what was begun is not undone:" \
+             "$(setting sender interval-ms,state)"
+}
+
+echo "a receiver that is not reached"
+far=(--sender "$sender_ep" --receiver "$receiver_ep" --allow-plaintext
+     --interval 10ms)
+within here ip link set curling0 down
+expect 1 '*cannot protect its guest: *unreachable*, not protected' \
+    "$CTL" protect "${far[@]}"
+undone failed
+within here ip link set curling0 up
+# Nobody has that address, which takes the kernel three seconds to find out.
+expect 1 '*cannot be reached at curling:tcp:192.0.2.3:4444*, not protected' \
+    "$CTL" --timeout 2s protect "${far[@]}" --address tcp:192.0.2.3:4444
+undone stopped
+
+echo "Ctrl-C in the first round"
+monitor sender curling-set '{"max-bandwidth": 1000000}' > /dev/null
+start protect "$CTL" protect "${far[@]}"
+wait_state sender syncing
+expect 3 '*syncing*' ctl status
+kill_process protect INT
+[ "${ended[protect]}" -eq 1 ] || fail "it ends with ${ended[protect]}"
+grep -q "interrupted" "$T/protect.err" || fail "it does not say why"
+grep -q "the guest runs on at .*, not protected" "$T/protect.err" ||
+    fail "it does not say what state it left: $(< "$T/protect.err")"
+undone stopped
+wait_state receiver listening
+monitor sender curling-set '{"max-bandwidth": 0}' > /dev/null
+expect 0 '*protected: *' ctl protect --allow-plaintext
+assert_counting sender
+assert_no_bad sender
