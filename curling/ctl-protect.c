@@ -221,27 +221,76 @@ static bool is_one_of(const char *text, const char *a, const char *b,
            g_str_equal(text, c);
 }
 
-/* Does a session go on already?  False with @err: one with another receiver. */
-static bool has_begun(CtlPair *pair, GError **err)
+/* It tries to reach a receiver, and none holds its guest. */
+static bool is_alone(const CtlEnd *sender)
 {
-    const CtlEnd *sender = ctl_pair_sender(pair);
-    const CtlEnd *receiver = ctl_pair_receiver(pair);
-    const char *one = ctl_json_text(sender->info, "session", NULL);
-    const char *other = ctl_json_text(receiver->info, "session", NULL);
+    return g_str_equal(ctl_end_role(sender), "sender") &&
+           (g_str_equal(ctl_end_state(sender), "unprotected") ||
+            g_str_equal(ctl_end_state(sender), "connecting"));
+}
 
-    if (!g_str_equal(ctl_end_role(sender), "sender") ||
-        !(is_one_of(ctl_end_state(sender), "protected", "syncing",
-                    "unprotected") ||
-          g_str_equal(ctl_end_state(sender), "connecting"))) {
+static bool is_in_session(const CtlEnd *sender)
+{
+    return is_alone(sender) ||
+           (g_str_equal(ctl_end_role(sender), "sender") &&
+            (g_str_equal(ctl_end_state(sender), "protected") ||
+             g_str_equal(ctl_end_state(sender), "syncing")));
+}
+
+static bool has_same_session(CtlPair *pair)
+{
+    const char *one = ctl_json_text(ctl_pair_sender(pair)->info, "session",
+                                    NULL);
+    const char *other = ctl_json_text(ctl_pair_receiver(pair)->info,
+                                      "session", NULL);
+
+    return one && other && g_str_equal(one, other);
+}
+
+/* Does the sender go to where this receiver listens? */
+static bool goes_there(Protect *p)
+{
+    CtlExamination wanted = { .hosts = false };
+    g_autofree char *uri = NULL;
+
+    ctl_pair_examination(p->pair, address, allow_plaintext, &wanted);
+    uri = ctl_address_of(p->pair, wanted.address, NULL);
+    return uri && g_str_equal(uri, ctl_json_text(
+        ctl_pair_sender(p->pair)->info, "address", ""));
+}
+
+/*
+ * Does a session with this receiver go on already, or will it, as the sender
+ * tries to get there?  One that has lost its receiver is ended, so that
+ * another one can begin.
+ */
+static bool has_begun(Protect *p, GError **err)
+{
+    CtlEnd *sender = ctl_pair_sender(p->pair);
+    bool was;
+
+    if (!is_in_session(sender)) {
         return false;
     }
-    if (one && other && g_str_equal(one, other)) {
+    if (!ctl_end_need(ctl_pair_receiver(p->pair), err)) {
+        return false;
+    }
+    if (has_same_session(p->pair) || (is_alone(sender) && goes_there(p))) {
         return true;
     }
-    g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is in a session with "
-                "another receiver already, at %s; end that first: curlingctl "
-                "unprotect", sender->endpoint->text,
-                ctl_json_text(sender->info, "address", "?"));
+    if (!is_alone(sender)) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is in a session with "
+                    "another receiver already, at %s; end that first: "
+                    "curlingctl unprotect", sender->endpoint->text,
+                    ctl_json_text(sender->info, "address", "?"));
+        return false;
+    }
+    ctl_complain(p->pair->name, "the session with the receiver at %s, which is "
+                 "lost, is ended",
+                 ctl_json_text(sender->info, "address", "?"));
+    if (ctl_session_end(p->pair, &was, err)) {
+        ctl_pair_ask(p->pair, ctl_deadline(), err);
+    }
     return false;
 }
 
@@ -403,7 +452,7 @@ static bool run(Protect *p, GError **err)
         ctl_complain(p->pair->name, "roles have swapped: the sender is %s now",
                      ctl_pair_sender(p->pair)->endpoint->text);
     }
-    begun = has_begun(p->pair, &why);
+    begun = has_begun(p, &why);
     if (why || !add_settings(p, &why)) {
         g_propagate_error(err, why);
         return false;

@@ -50,6 +50,21 @@ receiver_ep=unix:$T/receiver.qmp
 ctl unprotect > /dev/null
 kill_vm other TERM
 
+echo "the receiver dies, and another one takes its place"
+expect 0 '*protected: *' ctl protect
+kill_vm receiver
+wait_state sender unprotected
+expect 4 '*the receiver is lost or cannot follow*' ctl status
+expect 1 '*receiver.qmp: nobody serves this socket any more*' ctl protect
+start_vm receiver -incoming "curling:unix:$T/elsewhere"
+expect 0 '*which is lost, is ended*protected: *elsewhere' ctl protect
+kill_vm receiver
+wait_state sender unprotected
+start_vm receiver -incoming "curling:unix:$T/elsewhere"
+expect 0 '*protected: *elsewhere' ctl protect
+[[ $said != *ended* ]] || fail "it could have waited: $said"
+ctl unprotect > /dev/null
+
 echo "a receiver that listens everywhere"
 new_receiver -incoming curling:tcp:0.0.0.0:0
 port=$(receiver_addr receiver)
