@@ -11,6 +11,8 @@
 
 VERSION = 0.1
 CFLAGS ?= -O2 -g
+PREFIX = /usr/local
+DESTDIR =
 
 # --- What there is: one line for each file, in the order of the alphabet
 
@@ -105,7 +107,8 @@ FUZZERS = \
 
 SHELL_SCRIPTS = \
 	.ci/run \
-	$(filter-out %.py %.new,$(wildcard scripts/*)) \
+	$(filter-out scripts/ocf scripts/completion %.py,$(wildcard scripts/*)) \
+	scripts/completion/curlingctl.bash \
 	tests/run \
 	tests/guest/mkinitramfs \
 	$(wildcard tests/*.sh)
@@ -170,7 +173,7 @@ GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector \
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all ctl lib unit qemu qemu-asan guest tools demo check check-long \
+.PHONY: all ctl install lib unit qemu qemu-asan guest tools demo check check-long \
 	check-asan check-model check-qemu fuzz soak bench bench-crc \
 	bench-faults shellcheck clean help FORCE
 
@@ -187,6 +190,11 @@ unit: $(UNIT_PASSED)
 ## curlingctl: build/bin/curlingctl (no network, no root, no QEMU)
 ctl: $(CTL)
 	@:
+
+## Install curlingctl and the library, and QEMU if it was built: PREFIX
+## (/usr/local), DESTDIR; scripts/install --uninstall takes them away
+install: $(CTL) $(LIB)
+	$(Q)DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install
 
 ## QEMU with the series of qemu-patches/
 qemu: lib

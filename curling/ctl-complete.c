@@ -30,7 +30,7 @@ int ctl_complete_main(int argc, char **argv)
             }
         }
     } else if (g_str_equal(what, "pairs")) {
-        g_auto(GStrv) names = ctl_pair_names();
+        g_auto(GStrv) names = ctl_pair_names(NULL);
 
         for (char **name = names; *name; name++) {
             printf("%s\n", *name);

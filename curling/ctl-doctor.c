@@ -23,14 +23,23 @@ static const GOptionEntry entries[] = {
     { "allow-plaintext", 0, 0, G_OPTION_ARG_NONE, &allow_plaintext,
       "rounds that are not encrypted are no error", NULL },
     { "print-receiver", 0, 0, G_OPTION_ARG_NONE, &print_receiver,
-      "print a command line for a receiver of the running sender", NULL },
+      "print a command line for a receiver", NULL },
     { "json", 0, 0, G_OPTION_ARG_NONE, &as_json, "as JSON", NULL },
     { NULL }
 };
 
+/* The one that runs the guest, as far as the two tell. */
+static const CtlEndpoint *find_guest(CtlPair *pair)
+{
+    CtlEnd *receiver = ctl_pair_receiver(pair);
+
+    return g_str_equal(ctl_end_state(receiver), "active") ?
+           receiver->endpoint : ctl_pair_sender(pair)->endpoint;
+}
+
 static int print_line(CtlPair *pair, GError **err)
 {
-    const CtlEndpoint *sender = pair->ends[0].endpoint;
+    const CtlEndpoint *sender = find_guest(pair);
     g_autoptr(CtlJson) facts = ctl_host_facts(sender, err);
     const CtlJson *command_line = ctl_json_get(facts, "command-line");
     g_autofree char *uri = NULL;
@@ -88,12 +97,12 @@ int ctl_doctor_main(int argc, char **argv)
     if (!pair) {
         return ctl_fail(NULL, err);
     }
+    if (!ctl_pair_ask(pair, ctl_deadline(), &err)) {
+        return ctl_fail(pair->name, err);
+    }
     if (print_receiver) {
         status = print_line(pair, &err);
         return err ? ctl_fail(pair->name, err) : status;
-    }
-    if (!ctl_pair_ask(pair, ctl_deadline(), &err)) {
-        return ctl_fail(pair->name, err);
     }
     ctl_pair_examination(pair, address, allow_plaintext, &wanted);
     findings = ctl_examine(pair, &wanted, &err);

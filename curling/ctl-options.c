@@ -54,16 +54,11 @@ bool ctl_options_take_global(int *argc, char ***argv, GError **err)
 {
     char **args = *argv + 1;
 
-    while (*args && g_str_has_prefix(*args, "--timeout")) {
+    while (*args && (g_str_equal(*args, "--timeout") ||
+                     g_str_has_prefix(*args, "--timeout="))) {
         const char *value = *args + strlen("--timeout");
 
-        if (*value == '=') {
-            value++;
-        } else if (*value == '\0' && args[1]) {
-            value = *++args;
-        } else {
-            value = "";
-        }
+        value = *value == '=' ? value + 1 : args[1] ? *++args : "";
         if (!take_timeout(value, err)) {
             return false;
         }
@@ -136,7 +131,7 @@ bool ctl_options_parse(const char *text, const GOptionEntry *entries,
 
 static bool is_pair(const char *name)
 {
-    g_auto(GStrv) names = ctl_pair_names();
+    g_auto(GStrv) names = ctl_pair_names(NULL);
 
     return g_strv_contains((const char *const *)names, name);
 }

@@ -166,13 +166,13 @@ static int compare_names(gconstpointer a, gconstpointer b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-char **ctl_pair_names(void)
+char **ctl_pair_names(GError **err)
 {
     g_auto(GStrv) paths = conf_paths();
     GPtrArray *names = g_ptr_array_new();
 
     for (char **path = paths; *path; path++) {
-        g_autoptr(GKeyFile) conf = read_conf(*path, NULL);
+        g_autoptr(GKeyFile) conf = read_conf(*path, err && *err ? NULL : err);
         g_auto(GStrv) groups = conf ? g_key_file_get_groups(conf, NULL) : NULL;
 
         for (char **group = groups; group && *group; group++) {
@@ -206,7 +206,7 @@ static CtlPair *find_named(const char *name, GError **err)
             return pair_from_conf(conf, *path, name, err);
         }
     }
-    names = ctl_pair_names();
+    names = ctl_pair_names(NULL);
     nearest = ctl_nearest(name, (const char *const *)names);
     if (nearest) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_USAGE, "unknown pair %s; did you "
@@ -223,12 +223,17 @@ CtlPair *ctl_pair_find(const char *name, GError **err)
 {
     g_autoptr(CtlPair) pair = NULL;
     g_auto(GStrv) names = NULL;
+    GError *why = NULL;
 
     if (!ctl_sender_option && !ctl_receiver_option) {
         if (name) {
             return find_named(name, err);
         }
-        names = ctl_pair_names();
+        names = ctl_pair_names(&why);
+        if (why) {
+            g_propagate_error(err, why);
+            return NULL;
+        }
         if (g_strv_length(names) == 1) {
             return find_named(names[0], err);
         }
@@ -253,36 +258,6 @@ CtlPair *ctl_pair_find(const char *name, GError **err)
         return NULL;
     }
     return g_steal_pointer(&pair);
-}
-
-GPtrArray *ctl_pair_all(GError **err)
-{
-    g_auto(GStrv) names = ctl_pair_names();
-    g_auto(GStrv) paths = conf_paths();
-    g_autoptr(GPtrArray) pairs =
-        g_ptr_array_new_with_free_func((GDestroyNotify)ctl_pair_free);
-
-    for (char **name = names; *name; name++) {
-        CtlPair *pair = find_named(*name, err);
-
-        if (!pair) {
-            return NULL;
-        }
-        g_ptr_array_add(pairs, pair);
-    }
-    if (pairs->len == 0) {
-        /* Does a file with an error hide them? */
-        for (char **path = paths; *path; path++) {
-            GError *why = NULL;
-            g_autoptr(GKeyFile) conf = read_conf(*path, &why);
-
-            if (why) {
-                g_propagate_error(err, why);
-                return NULL;
-            }
-        }
-    }
-    return g_steal_pointer(&pairs);
 }
 
 /* ---- Asking ------------------------------------------------------------- */

@@ -51,12 +51,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(CtlPair, ctl_pair_free)
  */
 CtlPair *ctl_pair_find(const char *name, GError **err);
 
-/* All pairs of the files, as CtlPair *; the array frees them.  NULL: @err. */
-GPtrArray *ctl_pair_all(GError **err);
-
-/* The names of all pairs, sorted; freed with g_strfreev().  Never fails: where
- * a file cannot be read it has no pairs. */
-char **ctl_pair_names(void);
+/* The names of all pairs, sorted; freed with g_strfreev().  A file that cannot
+ * be read has no pairs; @err (may be NULL) is set then. */
+char **ctl_pair_names(GError **err);
 
 /* The sender and the receiver by what they said, or, where they did not say, by
  * what they are called. */

@@ -23,8 +23,7 @@ static gboolean allow_plaintext;
 
 static const GOptionEntry entries[] = {
     { "address", 0, 0, G_OPTION_ARG_STRING, &address,
-      "where the receiver listens, or is to listen: "
-      "curling:tcp:HOST:PORT or curling:unix:PATH", "URI" },
+      "where the receiver listens, or is to listen", "URI" },
     { "interval", 0, 0, G_OPTION_ARG_STRING, &interval,
       "from one round to the next (100ms)", "TIME" },
     { "set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &set_options,
@@ -483,6 +482,7 @@ int ctl_protect_main(int argc, char **argv)
     int status = CTL_EXIT_OK;
 
     p.pair = ctl_options_parse_pair(
+        "URI is curling:tcp:HOST:PORT or curling:unix:PATH.\n"
         "Examines both ends as doctor does, and refuses what would not work.  "
         "Of a guest\nthat is protected already it waits for that and changes "
         "settings.  Ctrl-C undoes\nwhat was begun.", entries, 0, 0, &argc,

@@ -168,7 +168,7 @@ CtlJson *ctl_setting_parse(const CtlSetting *setting, const char *name,
 {
     bool bare_is_fine = g_str_equal(name, setting->qmp);
     double most = setting->kind == CTL_KIND_TIME ? UINT32_MAX : INT64_MAX;
-    g_autofree char *quoted = ctl_quote(text, 40);
+    g_autofree char *quoted = ctl_quote(*text ? text : "empty", 40);
     double number;
     double factor;
     char *end;

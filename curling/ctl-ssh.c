@@ -280,6 +280,7 @@ static bool may_call(Connection *connection)
     struct pollfd pfd = { .fd = connection->login.sock, .events = POLLOUT };
 
     if (!connection->half_sent && poll(&pfd, 1, 0) == 1) {
+        errno = 0;              /* for lose() */
         return true;
     }
     connection->is_stuck = true;
@@ -306,15 +307,15 @@ static bool is_harmless(ssize_t ret)
 static bool lose(Connection *connection, ssize_t ret, GError **err)
 {
     int error = errno;
+    bool on_socket = ret == LIBSSH2_ERROR_SOCKET_DISCONNECT ||
+                     ret == LIBSSH2_ERROR_SOCKET_RECV ||
+                     ret == LIBSSH2_ERROR_SOCKET_SEND;
     const char *why = NULL;
     char *text = NULL;
 
-    if (ret == LIBSSH2_ERROR_SOCKET_DISCONNECT) {
-        why = "the host closed it";
-    } else if ((ret == LIBSSH2_ERROR_SOCKET_RECV ||
-                ret == LIBSSH2_ERROR_SOCKET_SEND) &&
-               error && error != EAGAIN) {
-        why = g_strerror(error);
+    if (on_socket) {
+        why = error && error != EAGAIN ? g_strerror(error) :
+              "the host closed it";
     } else {
         libssh2_session_last_error(connection->login.session, &text, NULL, 0);
         why = text && *text ? text : "no reason given";
@@ -489,6 +490,7 @@ static bool drain_to_host(CtlSshChannel *channel, bool *moved, GError **err)
         (connection->half_sent != channel && !may_call(connection))) {
         return true;
     }
+    errno = 0;
     n = libssh2_channel_write(channel->channel, buffer->bytes + buffer->at,
                               buffer->len);
     connection->half_sent = NULL;
@@ -814,6 +816,7 @@ static bool wait_for_events(Connection *connection, bool moved, GError **err)
     poll(fds, n + 2, timeout_ms);
     ctl_sshlogin_work();
     if (n == 0 && (fds[1].revents & (POLLRDHUP | POLLHUP | POLLERR))) {
+        errno = 0;
         return lose(connection, LIBSSH2_ERROR_SOCKET_DISCONNECT, err);
     }
     return true;

@@ -21,6 +21,8 @@
 #define DEAD_AFTER_MS 25000
 #define PROBE_AFTER_S 10
 #define PROBE_EACH_S 5
+/* And one that has said that it closes a connection does so within this. */
+#define CLOSING_MS 100
 
 static bool fail(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
@@ -427,6 +429,11 @@ static bool shake_hands(CtlSshLogin *login, GError **err)
             return false;
         }
     }
+    if (ret == LIBSSH2_ERROR_BANNER_RECV) {
+        return fail(err, "what listens at %s, port %d, closed the connection "
+                    "and said nothing that an SSH server would say",
+                    login->host, login->conf->port);
+    }
     if (ret) {
         text = last_error(login);
         return fail(err, "no SSH handshake with %s, port %d: %s", login->host,
@@ -492,31 +499,34 @@ static void hint(Keyring *ring, const char *fmt, ...)
     va_end(args);
 }
 
-/* What came of a try: the server may also have closed the connection. */
+/* libssh2 may take it for the refusal of a key. */
+static bool was_closed(const CtlSshLogin *login)
+{
+    struct pollfd pfd = { .fd = login->sock, .events = POLLRDHUP };
+
+    return poll(&pfd, 1, CLOSING_MS) > 0;
+}
+
+/* What came of a try */
 static Outcome judge_try(const Keyring *ring, int ret, GError **err)
 {
     const CtlSshLogin *login = ring->login;
-    g_autofree char *text = NULL;
 
-    switch (ret) {
-    case 0:
+    if (ret == 0) {
         return LOGGED_IN;
-    case LIBSSH2_ERROR_SOCKET_DISCONNECT:
-    case LIBSSH2_ERROR_SOCKET_RECV:
-    case LIBSSH2_ERROR_SOCKET_SEND:
-        if (ring->tried->len > 2) {
-            fail(err, "%s closed the connection when the key after %u others "
-                 "was tried: name the right one in ~/.ssh/config, with "
-                 "IdentityFile and IdentitiesOnly", login->host,
-                 ring->tried->len - 1);
-        } else {
-            text = last_error(login);
-            fail(err, "%s closed the connection when a key was tried: %s",
-                 login->host, text);
-        }
-        return FAILED;
     }
-    return NOT_YET;
+    if (ret == LIBSSH2_ERROR_AUTHENTICATION_FAILED || !was_closed(login)) {
+        return NOT_YET;
+    }
+    if (ring->tried->len > 1) {
+        fail(err, "%s closed the connection after some keys were tried, as it "
+             "lets only so many be: name the right one in ~/.ssh/config, with "
+             "IdentityFile and IdentitiesOnly", login->host);
+    } else {
+        fail(err, "%s closed the connection when a key was tried",
+             login->host);
+    }
+    return FAILED;
 }
 
 static Outcome try_agent_key(Keyring *ring, LIBSSH2_AGENT *agent,

@@ -194,32 +194,52 @@ static CtlJson *pair_json(CtlPair *pair)
     return json;
 }
 
-/* The pairs that the command line names; NULL: @err. */
-static GPtrArray *find_pairs(int argc, char **argv, GError **err)
+/* One that cannot be read does not hide the others: it is complained of, and
+ * *@status says so. */
+static void add_pair(GPtrArray *pairs, const char *name, CtlExit *status)
 {
-    g_autoptr(GPtrArray) pairs =
+    GError *err = NULL;
+    CtlPair *pair = ctl_pair_find(name, &err);
+
+    if (pair) {
+        g_ptr_array_add(pairs, pair);
+    } else {
+        *status = ctl_exit_worse(*status, ctl_fail(NULL, err));
+    }
+}
+
+static void add_all_pairs(GPtrArray *pairs, CtlExit *status)
+{
+    GError *err = NULL;
+    g_auto(GStrv) names = ctl_pair_names(&err);
+
+    if (err) {
+        *status = ctl_exit_worse(*status, ctl_fail(NULL, err));
+    } else if (!*names) {
+        ctl_complain(NULL, "no pairs are configured; name them in "
+                     "pairs.conf(5), or give --sender and --receiver");
+        *status = CTL_EXIT_USAGE;
+    }
+    for (char **name = names; *name; name++) {
+        add_pair(pairs, *name, status);
+    }
+}
+
+/* The pairs that the command line names, or all of pairs.conf. */
+static GPtrArray *find_pairs(int argc, char **argv, CtlExit *status)
+{
+    GPtrArray *pairs =
         g_ptr_array_new_with_free_func((GDestroyNotify)ctl_pair_free);
 
-    if (argc == 0 && !ctl_sender_option && !ctl_receiver_option) {
-        g_ptr_array_unref(g_steal_pointer(&pairs));
-        pairs = ctl_pair_all(err);
-        if (pairs && pairs->len == 0) {
-            g_set_error(err, CTL_ERROR, CTL_ERROR_USAGE, "no pairs are "
-                        "configured; name them in pairs.conf(5), or give "
-                        "--sender and --receiver");
-            return NULL;
-        }
-        return g_steal_pointer(&pairs);
+    if (argc == 0 && (ctl_sender_option || ctl_receiver_option)) {
+        add_pair(pairs, NULL, status);
+    } else if (argc == 0) {
+        add_all_pairs(pairs, status);
     }
-    for (int i = 0; i < MAX(argc, 1); i++) {
-        CtlPair *pair = ctl_pair_find(argc ? argv[i] : NULL, err);
-
-        if (!pair) {
-            return NULL;
-        }
-        g_ptr_array_add(pairs, pair);
+    for (int i = 0; i < argc; i++) {
+        add_pair(pairs, argv[i], status);
     }
-    return g_steal_pointer(&pairs);
+    return pairs;
 }
 
 static void print_pairs(GPtrArray *pairs, bool as_table)
@@ -258,9 +278,9 @@ int ctl_status_main(int argc, char **argv)
             true, &argc, &argv, &err)) {
         return ctl_fail(NULL, err);
     }
-    pairs = find_pairs(argc, argv, &err);
-    if (!pairs) {
-        return ctl_fail(NULL, err);
+    pairs = find_pairs(argc, argv, &status);
+    if (pairs->len == 0) {
+        return status;
     }
     if (!ctl_pair_ask_all((CtlPair **)pairs->pdata, pairs->len, ctl_deadline(),
                           &err)) {

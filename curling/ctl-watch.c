@@ -24,7 +24,7 @@ static char *record;
 static int count;
 
 static const GOptionEntry entries[] = {
-    { "every", 0, 0, G_OPTION_ARG_STRING, &every, "time between two looks (1s)",
+    { "every", 0, 0, G_OPTION_ARG_STRING, &every, "time between two looks (1s; at least 10ms)",
       "TIME" },
     { "count", 0, 0, G_OPTION_ARG_INT, &count, "end after so many looks",
       "N" },
@@ -384,6 +384,11 @@ int ctl_watch_main(int argc, char **argv)
         "exit status is that of\nstatus.", entries, 0, 0, &argc, &argv, &err);
     if (!w.pair) {
         return ctl_fail(NULL, err);
+    }
+    if (count < 0) {
+        ctl_pair_free(w.pair);
+        ctl_complain(NULL, "--count cannot be %d", count);
+        return CTL_EXIT_USAGE;
     }
     if (begin(&w, &err)) {
         look_on(&w, &err);

@@ -15,6 +15,7 @@ SSHD=${SSHD:-/usr/sbin/sshd}
 # shellcheck disable=SC2154  # of functions.sh
 sshd_path=$build/bin:$PATH
 sshd_port=                      # of the one that was started last
+declare -A sshd_ports=()        # by name
 
 requires test -x "$SSHD"
 requires type ssh
@@ -28,7 +29,8 @@ if [ "$(id -u)" -eq 0 ]; then
 fi
 
 # start_sshd NAME LINES...: lines of its config come before those here.  It
-# sets sshd_port.  Skips the test if nobody can log in, as to a locked account.
+# sets sshd_port, to what it was if NAME ran before.  Skips the test if nobody
+# can log in, as to a locked account.
 start_sshd() {
     local name=$1 dir=$T/sshd-$1 tries
 
@@ -36,7 +38,7 @@ start_sshd() {
     write_sshd_config "$@"
     # No sshd takes port 0, so somebody else may have taken the one chosen.
     for ((tries = 0; tries < 20; tries++)); do
-        sshd_port=$((20000 + RANDOM % 12000))
+        sshd_port=${sshd_ports[$name]:-$((20000 + RANDOM % 12000))}
         start "$name" "$SSHD" -D -e -f "$dir/config" -p "$sshd_port"
         # shellcheck disable=SC2154  # of functions.sh
         poll "$start_timeout_s" sshd_listens_or_ended "$name" ||
@@ -47,7 +49,8 @@ start_sshd() {
             fail "sshd $name did not start: $(< "$T/$name.err")"
     done
     alive "$name" || fail "no port for sshd $name"
-    introduce_sshd "$name"
+    [ -n "${sshd_ports[$name]-}" ] || introduce_sshd "$name"
+    sshd_ports[$name]=$sshd_port
     far "$name" true || skip "sshd lets $(id -un) not in: $(< "$T/$name.err")"
 }
 

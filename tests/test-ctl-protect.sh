@@ -28,6 +28,18 @@ echo "nobody is there"
 expect 1 '*receiver.qmp: there is no such socket; is QEMU running*' ctl protect
 expect 1 '*-qmp unix*' ctl doctor
 
+echo "a QEMU without Curling"
+start stock "$top/tests/stock-qmp" "$T/stock"
+poll 10 test -S "$T/stock" || fail "no stock QEMU"
+sender_ep=unix:$T/stock
+expect 1 '*stock: this QEMU has no Curling*move its guest into one*-incoming*' \
+    ctl doctor
+expect 1 '*stock: this QEMU has no Curling*nothing was changed' ctl protect
+expect 1 '*stock: this QEMU has no Curling*' ctl get interval
+expect 4 '*stock: this QEMU has no Curling*' ctl status
+kill_process stock
+sender_ep=unix:$T/sender.qmp
+
 echo "a receiver that waits to be told"
 new_receiver -incoming defer
 expect 1 '*-incoming defer?; give --address*' ctl protect
