@@ -45,6 +45,7 @@ LIB_SOURCES = \
 CTL_SOURCES = \
 	ctl-change.c \
 	ctl-checkpoint.c \
+	ctl-commands.c \
 	ctl-common.c \
 	ctl-complete.c \
 	ctl-derive.c \
@@ -96,6 +97,16 @@ UNIT_TESTS = \
 	test-stats \
 	test-tuner
 
+# The same of curlingctl, linked with its objects as well
+CTL_TESTS = \
+	test-ctl-derive \
+	test-ctl-pair \
+	test-ctl-qmp \
+	test-ctl-reader \
+	test-ctl-setting \
+	test-sshconf \
+	test-sshkeys
+
 # Harnesses tests/fuzz-NAME.c, each with a corpus in tests/corpus/NAME:
 # "make fuzz" runs them, and the unit tests replay the corpora
 FUZZERS = \
@@ -104,6 +115,9 @@ FUZZERS = \
 	round \
 	sender \
 	session
+
+CTL_FUZZERS = \
+	qmp
 
 SHELL_SCRIPTS = \
 	.ci/run \
@@ -116,9 +130,10 @@ SHELL_SCRIPTS = \
 # What is in the tree, but in no list: "make check" does not pass over it.
 UNLISTED = $(filter-out $(LIB_SOURCES:%=curling/%) \
 		$(CTL_SOURCES:%=curling/%),$(wildcard curling/*.c)) \
-	$(filter-out $(UNIT_TESTS:%=tests/%.c),$(wildcard tests/test-*.c)) \
-	$(filter-out $(FUZZERS:%=tests/fuzz-%.c) tests/fuzz-replay.c, \
-		$(wildcard tests/fuzz-*.c))
+	$(filter-out $(UNIT_TESTS:%=tests/%.c) $(CTL_TESTS:%=tests/%.c), \
+		$(wildcard tests/test-*.c)) \
+	$(filter-out $(FUZZERS:%=tests/fuzz-%.c) tests/fuzz-replay.c \
+		$(CTL_FUZZERS:%=tests/fuzz-%.c),$(wildcard tests/fuzz-*.c))
 
 # --- Flags
 
@@ -168,6 +183,10 @@ REPLAY_PROGRAMS = $(REPLAYS:%=$(BUILD)/tests/%)
 FUZZ_PROGRAMS = $(FUZZERS:%=$(BUILD)/tests/fuzz-%)
 UNIT_PASSED = $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.passed) \
 	$(REPLAYS:%=$(BUILD)/obj/tests/%.passed)
+CTL_TEST_PROGRAMS = $(CTL_TESTS:%=$(BUILD)/tests/%)
+CTL_REPLAYS = $(CTL_FUZZERS:%=test-fuzz-%)
+CTL_REPLAY_PROGRAMS = $(CTL_REPLAYS:%=$(BUILD)/tests/%)
+CTL_FUZZ_PROGRAMS = $(CTL_FUZZERS:%=$(BUILD)/tests/fuzz-%)
 GUESTS = build/guest/initramfs.cpio.gz build/guest/boot-sector \
 	build/guest/disk-reader build/guest/load.cpio.gz
 
@@ -235,6 +254,9 @@ endif
 SESSIONS_ASAN = test-failover-eager test-failover-rounds-full test-disks \
 	test-poweroff-and-quit test-guest-ends test-tls
 
+# curlingctl under them
+CTL_ASAN = test-ctl-commands test-ctl-protect test-ctl-ssh test-ctl-story
+
 ## All tests, those that sample at full length; sessions and the library under
 ## the address sanitizer; QEMU's own tests.  Two hours
 check-long:
@@ -244,13 +266,15 @@ check-long:
 	$(Q)STRICT=1 LONG=1 tests/run $(TESTS)
 	$(Q)QEMU=$(CURDIR)/build/asan/bin/qemu-system-x86_64 tests/run $(SESSIONS_ASAN)
 	+$(Q)$(MAKE) check-asan
+	+$(Q)$(MAKE) BUILD=build/asan SANITIZE="$(SANITIZERS)" ctl
+	$(Q)CTL=$(CURDIR)/build/asan/bin/curlingctl tests/run $(CTL_ASAN)
 	+$(Q)LONG=1 $(MAKE) check-qemu
 
 check-asan:
 	$(Q)scripts/install-deps
 	+$(Q)$(MAKE) BUILD=build/asan SANITIZE="$(SANITIZERS)" unit-programs
 	$(Q)BUILD=$(CURDIR)/build/asan tests/run $(or $(TESTS),$(UNIT_TESTS) \
-		$(REPLAYS))
+		$(REPLAYS) $(CTL_TESTS) $(CTL_REPLAYS))
 
 ## QEMU's own tests of migration on the patched QEMU, and ours in the series;
 ## CHECK_QEMU="PATH..." for some, such as migration/curling
@@ -281,7 +305,7 @@ fuzz:
 		"libFuzzer: apt-get install clang libclang-rt-dev" >&2; exit 1; }
 	+$(Q)$(MAKE) BUILD=build/fuzz CC=clang \
 		SANITIZE="$(SANITIZERS) -fsanitize=fuzzer-no-link" fuzz-programs
-	$(Q)for name in $(FUZZERS); do \
+	$(Q)for name in $(FUZZERS) $(CTL_FUZZERS); do \
 		echo "fuzz-$$name, $(FUZZ_SECONDS) s"; \
 		mkdir -p build/fuzz/corpus/$$name; \
 		build/fuzz/tests/fuzz-$$name -max_total_time=$(FUZZ_SECONDS) \
@@ -410,6 +434,27 @@ $(FUZZ_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(FUZZ_COMMON)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^
 
+# Those of curlingctl
+$(CTL_TESTS:%=$(BUILD)/obj/tests/%.o) \
+$(CTL_FUZZERS:%=$(BUILD)/obj/tests/fuzz-%.o): TEST_CFLAGS += $(CTL_CFLAGS)
+
+$(CTL_TEST_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(CTL_LIB)
+	$(step) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -o $@ $^ $(CTL_LIBS) -lcmocka
+
+$(CTL_REPLAY_PROGRAMS): $(BUILD)/tests/test-%: $(BUILD)/obj/tests/%.o \
+		$(BUILD)/obj/tests/fuzz-replay.o $(FUZZ_COMMON) $(CTL_LIB)
+	$(step) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -o $@ $^ $(CTL_LIBS)
+
+$(CTL_FUZZ_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(FUZZ_COMMON) \
+		$(CTL_LIB)
+	$(step) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $^ $(CTL_LIBS)
+
 $(foreach name,$(FUZZERS),$(eval $(BUILD)/obj/tests/test-fuzz-$(name).passed: \
 	$(wildcard tests/corpus/$(name) tests/corpus/$(name)/*)))
 
@@ -431,11 +476,13 @@ $(BUILD)/tests/proxy: $(BUILD)/obj/tests/proxy.o $(LIB)
 	$(Q)$(LINK) -o $@ $^
 
 .PHONY: unit-programs fuzz-programs
-unit-programs: $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS)
+unit-programs: $(UNIT_PROGRAMS) $(REPLAY_PROGRAMS) $(CTL_TEST_PROGRAMS) \
+	$(CTL_REPLAY_PROGRAMS)
 
-fuzz-programs: $(FUZZ_PROGRAMS)
+fuzz-programs: $(FUZZ_PROGRAMS) $(CTL_FUZZ_PROGRAMS)
 
-tools: $(BENCH_PROGRAMS) $(BUILD)/tests/bench-nagle.so $(BUILD)/tests/proxy
+tools: $(BENCH_PROGRAMS) $(BUILD)/tests/bench-nagle.so $(BUILD)/tests/proxy \
+		$(CTL_TEST_PROGRAMS) $(CTL_REPLAY_PROGRAMS)
 	@:
 
 # A unit test runs when it or the library changed.
@@ -469,6 +516,8 @@ FORCE:
 
 -include $(LIB_OBJECTS:.o=.d) $(CTL_OBJECTS:.o=.d) $(UNIT_TESTS:%=$(BUILD)/obj/tests/%.d) \
 	$(FUZZERS:%=$(BUILD)/obj/tests/fuzz-%.d) $(BUILD)/obj/tests/fuzz.d \
+	$(CTL_TESTS:%=$(BUILD)/obj/tests/%.d) \
+	$(CTL_FUZZERS:%=$(BUILD)/obj/tests/fuzz-%.d) \
 	$(BUILD)/obj/tests/fuzz-replay.d \
 	$(BENCH_PROGRAMS:$(BUILD)/tests/bench-%=$(BUILD)/obj/tests/bench/%.d) \
 	$(BUILD)/obj/tests/proxy.d

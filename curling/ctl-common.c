@@ -154,7 +154,7 @@ static unsigned int distance(const char *a, const char *b)
     size_t columns = strlen(b);
 
     if (rows > MOST || columns > MOST) {
-        return MOST;
+        return UINT_MAX;
     }
     for (size_t i = 0; i <= rows; i++) {
         for (size_t j = 0; j <= columns; j++) {

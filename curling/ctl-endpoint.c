@@ -319,6 +319,25 @@ int ctl_link_fd(CtlLink *link, GError **err)
     return link->fd;
 }
 
+char *ctl_link_delay(CtlLink *link)
+{
+    g_autofree char *stage = NULL;
+
+    switch (link->endpoint->kind) {
+    case CTL_ENDPOINT_UNIX:
+        return g_strdup("others wait for this socket already, which serves "
+                        "one client at a time; give curlingctl a -qmp socket "
+                        "of its own");
+    case CTL_ENDPOINT_TCP:
+        break;
+    case CTL_ENDPOINT_SSH:
+        stage = ctl_ssh_stage(link->channel);
+        break;
+    }
+    return g_strdup_printf("no connection within the time of --timeout%s%s",
+                           stage ? ": " : "", stage ? stage : "");
+}
+
 char *ctl_link_last_words(CtlLink *link)
 {
     return link->channel ? ctl_ssh_last_words(link->channel) : NULL;

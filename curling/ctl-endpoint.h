@@ -69,6 +69,10 @@ CtlLink *ctl_link_run(const CtlEndpoint *endpoint, const char *command);
  */
 int ctl_link_fd(CtlLink *link, GError **err);
 
+/* What has kept it from being connected so long, for a sentence; freed by the
+ * caller. */
+char *ctl_link_delay(CtlLink *link);
+
 /* After the other side closed: why, if anybody knows (a far curlingctl says
  * so on its stderr), else NULL.  Freed by the caller. */
 char *ctl_link_last_words(CtlLink *link);

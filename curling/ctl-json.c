@@ -8,13 +8,20 @@
 #include <jansson.h>
 #include "ctl-json.h"
 
+/* A double has all integers up to this. */
+#define EXACT_REALS 0x1p53
+
 CtlJson *ctl_json_parse(const char *text, size_t len_bytes, GError **err)
 {
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
     json_error_t where;
-    json_t *value = json_loadb(text, len_bytes,
-                               JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
-                               &where);
+    json_t *value = json_loadb(text, len_bytes, flags, &where);
 
+    /* QEMU's unsigned numbers may be larger than jansson's integers. */
+    if (!value && json_error_code(&where) == json_error_numeric_overflow) {
+        value = json_loadb(text, len_bytes, flags | JSON_DECODE_INT_AS_REAL,
+                           &where);
+    }
     if (!value) {
         g_autofree char *reason = ctl_quote(where.text, 100);
 
@@ -25,11 +32,14 @@ CtlJson *ctl_json_parse(const char *text, size_t len_bytes, GError **err)
 
 char *ctl_json_dump(const CtlJson *value)
 {
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    char *copy = g_strdup(text);
+    /* In ASCII nothing in it can do anything to a terminal. */
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY |
+                            JSON_ENSURE_ASCII);
+    GString *copy = g_string_new(text);
 
     free(text);
-    return copy;
+    g_string_replace(copy, "\x7f", "\\u007f", 0);
+    return g_string_free(copy, FALSE);
 }
 
 CtlJson *ctl_json_new_list(const char *fmt, va_list args)
@@ -104,6 +114,11 @@ int64_t ctl_json_int(const CtlJson *value, const char *path, int64_t other)
 {
     const json_t *number = ctl_json_get(value, path);
 
+    if (json_is_real(number) &&
+        ABS(json_real_value(number)) < EXACT_REALS &&
+        json_real_value(number) == (int64_t)json_real_value(number)) {
+        return json_real_value(number);
+    }
     return json_is_integer(number) ? json_integer_value(number) : other;
 }
 

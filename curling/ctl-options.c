@@ -69,20 +69,10 @@ bool ctl_options_take_global(int *argc, char ***argv, GError **err)
     return true;
 }
 
-static const CtlCommand *find_command(const char *name)
-{
-    const CtlCommand *c = ctl_commands;
-
-    while (!g_str_equal(c->name, name)) {
-        c++;
-    }
-    return c;
-}
-
 bool ctl_options_parse(const char *text, const GOptionEntry *entries,
                        bool with_pair, int *argc, char ***argv, GError **err)
 {
-    const CtlCommand *command = find_command((*argv)[0]);
+    const CtlCommand *command = ctl_command_find((*argv)[0]);
     g_autofree char *usage = g_strdup_printf("%s", command->arguments ?
                                              command->arguments : "");
     GOptionContext *context = g_option_context_new(usage);

@@ -81,11 +81,25 @@ static CtlPair *pair_new(const char *name)
     return pair;
 }
 
+/* *@to stays NULL where @key is missing; false: @err, it is no text. */
+static bool take_text(CtlPair *pair, GKeyFile *conf, const char *key,
+                      char **to, GError **err)
+{
+    if (!g_key_file_has_key(conf, pair->name, key, NULL)) {
+        return true;
+    }
+    *to = g_key_file_get_string(conf, pair->name, key, err);
+    return *to;
+}
+
 static bool take_endpoint(CtlPair *pair, GKeyFile *conf, int index,
                           const char *key, GError **err)
 {
-    g_autofree char *text = g_key_file_get_string(conf, pair->name, key, NULL);
+    g_autofree char *text = NULL;
 
+    if (!take_text(pair, conf, key, &text, err)) {
+        return false;
+    }
     if (!text) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "pair %s has no \"%s\"",
                     pair->name, key);
@@ -99,7 +113,7 @@ static bool take_endpoint(CtlPair *pair, GKeyFile *conf, int index,
 static bool take_setting(CtlPair *pair, GKeyFile *conf, const char *key,
                          GError **err)
 {
-    g_autofree char *text = g_key_file_get_string(conf, pair->name, key, NULL);
+    g_autofree char *text = NULL;
     const char *nearest = ctl_nearest(key, pair_keys);
     const CtlSetting *setting = ctl_setting_find(key, nearest ? NULL : err);
     g_autoptr(CtlJson) value = NULL;
@@ -111,7 +125,10 @@ static bool take_setting(CtlPair *pair, GKeyFile *conf, const char *key,
         }
         return false;
     }
-    value = ctl_setting_parse(setting, key, text ? text : "", err);
+    if (!take_text(pair, conf, key, &text, err)) {
+        return false;
+    }
+    value = ctl_setting_parse(setting, key, text, err);
     if (!value) {
         return false;
     }
@@ -131,9 +148,10 @@ static bool take_keys(CtlPair *pair, GKeyFile *conf, GError **err)
             return false;
         }
     }
-    pair->address = g_key_file_get_string(conf, pair->name, "address", NULL);
-    pair->back_address = g_key_file_get_string(conf, pair->name,
-                                               "back-address", NULL);
+    if (!take_text(pair, conf, "address", &pair->address, err) ||
+        !take_text(pair, conf, "back-address", &pair->back_address, err)) {
+        return false;
+    }
     pair->allow_plaintext = g_key_file_get_boolean(conf, pair->name,
                                                    "allow-plaintext", &why);
     if (g_error_matches(why, G_KEY_FILE_ERROR,
@@ -356,7 +374,7 @@ static bool is_wanted(const CtlEnd *end, CtlWanted wanted)
  * Have the roles swapped?  They have if the one that is called receiver is a
  * sender, or runs the guest while the other one waits for a sender, as one
  * does that is to take over the other part; or if that one says nothing and
- * the other one is a receiver with a round.
+ * the other one is a receiver.
  */
 static bool have_swapped(const CtlPair *pair)
 {
@@ -365,7 +383,7 @@ static bool have_swapped(const CtlPair *pair)
     const char *runstate = ctl_json_text(called_sender->status, "status", "");
 
     if (!called_receiver->info) {
-        return is_wanted(called_sender, CTL_WANT_RECEIVER);
+        return g_str_equal(ctl_end_role(called_sender), "receiver");
     }
     if (g_str_equal(ctl_end_role(called_receiver), "sender")) {
         return true;
@@ -410,7 +428,12 @@ static bool ask(Questions *questions, CtlDeadline deadline, GError **err)
     }
     ctl_wait(are_answered, questions, deadline, &why);
     for (size_t i = 0; i < questions->number * 2; i++) {
-        end_questions(&questions->pairs[i / 2]->ends[i % 2], why);
+        CtlEnd *end = &questions->pairs[i / 2]->ends[i % 2];
+
+        end_questions(end, why);
+        if (questions->close) {
+            ctl_end_close(end);
+        }
     }
     for (size_t i = 0; i < questions->number; i++) {
         questions->pairs[i]->swapped = have_swapped(questions->pairs[i]);
@@ -598,6 +621,11 @@ static CtlVerdict verdict_without_sender(CtlPair *pair, char **why)
     const char *state = ctl_end_state(receiver);
     g_autoptr(GError) error = NULL;
 
+    if (!ctl_end_need(ctl_pair_sender(pair), &error) &&
+        g_error_matches(error, CTL_ERROR, CTL_ERROR_NO_COMMAND)) {
+        *why = g_strdup(error->message);
+        return CTL_VERDICT_UNPROTECTED;
+    }
     if (g_str_equal(state, "suspect")) {
         *why = g_strdup("the receiver does not hear its sender; if that is "
                         "dead, \"curlingctl failover\" starts the guest");
@@ -608,12 +636,8 @@ static CtlVerdict verdict_without_sender(CtlPair *pair, char **why)
                                "(%s), and the sender does not answer", state);
         return CTL_VERDICT_UNPROTECTED;
     }
-    if (ctl_end_need(ctl_pair_sender(pair), &error)) {
-        return CTL_VERDICT_UNKNOWN;
-    }
-    *why = g_strdup(error->message);
-    return g_error_matches(error, CTL_ERROR, CTL_ERROR_NO_COMMAND) ?
-           CTL_VERDICT_UNPROTECTED : CTL_VERDICT_UNKNOWN;
+    *why = g_strdup(error ? error->message : "no answer");
+    return CTL_VERDICT_UNKNOWN;
 }
 
 CtlVerdict ctl_pair_verdict(CtlPair *pair, char **why)
@@ -643,6 +667,11 @@ CtlVerdict ctl_pair_verdict(CtlPair *pair, char **why)
     if (g_str_equal(state, "active")) {
         *why = g_strdup("it took the guest over, and nobody protects it yet");
         return CTL_VERDICT_FAILED_OVER;
+    }
+    if (g_str_equal(ctl_end_role(sender), "receiver")) {
+        *why = g_strdup_printf("neither of the two runs the guest: %s is a "
+                               "receiver itself", sender->endpoint->text);
+        return CTL_VERDICT_UNPROTECTED;
     }
     if (!lagging) {
         lagging = ctl_json_text(receiver->info, "lagging", NULL);

@@ -55,6 +55,11 @@ static void fail(CtlQmp *qmp, CtlErrorCode code, const char *fmt, ...)
     qmp->error = g_error_new(CTL_ERROR, code, "%s: %s", qmp->endpoint->text,
                              text);
     qmp->state = QMP_FAILED;
+    if (code == CTL_ERROR_BAD_PEER) {
+        /* Nor was what it said before an answer. */
+        ctl_json_free(qmp->answer);
+        qmp->answer = NULL;
+    }
     g_clear_handle_id(&qmp->in, g_source_remove);
     g_clear_handle_id(&qmp->out, g_source_remove);
 }
@@ -311,16 +316,16 @@ bool ctl_qmp_has_failed(const CtlQmp *qmp, GError **err)
 
 void ctl_qmp_give_up(CtlQmp *qmp, const GError *why)
 {
+    g_autofree char *delay = NULL;
+
     if (!g_error_matches(why, CTL_ERROR, CTL_ERROR_TIMEOUT)) {
         fail(qmp, why->code, "%s", why->message);
         return;
     }
     switch (qmp->state) {
     case QMP_CONNECTING:
-        fail(qmp, CTL_ERROR_TIMEOUT, qmp->endpoint->kind == CTL_ENDPOINT_UNIX ?
-             "others wait for this socket already, which serves one client at "
-             "a time; give curlingctl a -qmp socket of its own" :
-             "no connection within the time of --timeout");
+        delay = ctl_link_delay(qmp->link);
+        fail(qmp, CTL_ERROR_TIMEOUT, "%s", delay);
         break;
     case QMP_GREETING:
     case QMP_NEGOTIATING:
@@ -372,7 +377,9 @@ CtlJson *ctl_qmp_take_answer(CtlQmp *qmp, GError **err)
     g_autofree char *reason = NULL;
     bool unknown;
 
-    if (ctl_qmp_has_failed(qmp, err)) {
+    /* One that came before the connection failed is one. */
+    if (!qmp->answer) {
+        ctl_qmp_has_failed(qmp, err);
         return NULL;
     }
     if (!error) {
@@ -391,8 +398,8 @@ CtlJson *ctl_qmp_call_json(CtlQmp *qmp, CtlDeadline deadline, GError **err,
                            const char *command, CtlJson *arguments)
 {
     ctl_qmp_ask(qmp, command, arguments);
-    return wait_for(qmp, has_answer, deadline, err) ?
-           ctl_qmp_take_answer(qmp, err) : NULL;
+    wait_for(qmp, has_answer, deadline, NULL);
+    return ctl_qmp_take_answer(qmp, err);
 }
 
 CtlJson *ctl_qmp_call(CtlQmp *qmp, CtlDeadline deadline, GError **err,

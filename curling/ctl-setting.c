@@ -163,42 +163,72 @@ static double unit_factor(CtlKind kind, const char *text)
     return 0;
 }
 
+static CtlJson *fail_number(const CtlSetting *setting, const char *text,
+                            GError **err, const char *why)
+{
+    g_autofree char *quoted = ctl_quote(*text ? text : "empty", 40);
+
+    g_set_error(err, CTL_ERROR, CTL_ERROR_USAGE, "%s cannot be %s; %s %s",
+                setting->name, quoted, why, examples_of(setting->kind));
+    return NULL;
+}
+
+static CtlJson *fail_range(const CtlSetting *setting, const char *text,
+                           GError **err, bool is_small)
+{
+    g_autofree char *quoted = ctl_quote(text, 40);
+
+    g_set_error(err, CTL_ERROR, CTL_ERROR_USAGE, is_small ?
+                "%s cannot be as little as %s" : "%s cannot be as much as %s",
+                setting->name, quoted);
+    return NULL;
+}
+
+/* @digits, some of them behind a point if @is_fraction, times @factor.  False:
+ * too large, or so small that nothing is left of it. */
+static bool multiply(const char *digits, bool is_fraction, double factor,
+                     uint64_t most, uint64_t *product)
+{
+    double real = g_ascii_strtod(digits, NULL) * factor;
+
+    /* Doubles do not have all large integers. */
+    if (!is_fraction) {
+        return g_ascii_string_to_unsigned(digits, 10, 0, most / factor,
+                                          product, NULL) &&
+               g_uint64_checked_mul(product, *product, (uint64_t)factor) &&
+               *product <= most;
+    }
+    *product = real < most ? round(real) : most;
+    return real < most && (*product > 0 || real == 0);
+}
+
 CtlJson *ctl_setting_parse(const CtlSetting *setting, const char *name,
                            const char *text, GError **err)
 {
     bool bare_is_fine = g_str_equal(name, setting->qmp);
-    double most = setting->kind == CTL_KIND_TIME ? UINT32_MAX : INT64_MAX;
-    g_autofree char *quoted = ctl_quote(*text ? text : "empty", 40);
-    double number;
+    uint64_t most = setting->kind == CTL_KIND_TIME ? UINT32_MAX : INT64_MAX;
+    size_t len = strspn(text, "0123456789.");
+    g_autofree char *digits = g_strndup(text, len);
+    const char *point = strchr(digits, '.');
+    const char *unit = text + len + strspn(text + len, " ");
+    uint64_t number;
     double factor;
-    char *end;
 
     if (setting->kind == CTL_KIND_CHOICE) {
         return parse_choice(setting, text, err);
     }
-    number = g_ascii_isdigit(*text) ? g_ascii_strtod(text, &end) : NAN;
-    if (isnan(number) || strspn(text, "0123456789.") != (size_t)(end - text)) {
-        g_set_error(err, CTL_ERROR, CTL_ERROR_USAGE, "%s cannot be %s; "
-                    "expected a number such as %s", setting->name, quoted,
-                    examples_of(setting->kind));
-        return NULL;
+    if (!g_ascii_isdigit(*digits) || (point && strchr(point + 1, '.')) ||
+        strpbrk(unit, "0123456789")) {
+        return fail_number(setting, text, err, "expected a number such as");
     }
-    while (*end == ' ') {
-        end++;
-    }
-    factor = *end ? unit_factor(setting->kind, end) :
-             bare_is_fine || number == 0 ? 1 : 0;
+    factor = *unit ? unit_factor(setting->kind, unit) :
+             bare_is_fine || strspn(digits, "0.") == len ? 1 : 0;
     if (factor == 0) {
-        g_set_error(err, CTL_ERROR, CTL_ERROR_USAGE, "%s cannot be %s; give it "
-                    "a unit, as in %s", setting->name, quoted,
-                    examples_of(setting->kind));
-        return NULL;
+        return fail_number(setting, text, err, "give it a unit, as in");
     }
-    number = round(number * factor);
-    if (number >= most) {
-        g_set_error(err, CTL_ERROR, CTL_ERROR_USAGE, "%s cannot be as much as "
-                    "%s", setting->name, quoted);
-        return NULL;
+    if (!multiply(digits, point, factor, most, &number)) {
+        return fail_range(setting, text, err,
+                          g_ascii_strtod(digits, NULL) * factor < 1);
     }
     return ctl_json_new("I", (long long)number);
 }

@@ -12,8 +12,9 @@
  * empty, so that who does not read makes the other side wait: through the SSH
  * channel's window there, through the socket pair here.
  *
- * All that both threads look at is under @lock; the main loop is woken when
- * there is something new.  An object lives until both threads have let go.
+ * All that both threads look at is under @lock, one of pthread's, as the thread
+ * sanitizer cannot see glib's; the main loop is woken when there is something
+ * new.  An object lives until both threads have let go.
  *
  * Copyright the Curling authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -23,6 +24,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -92,12 +94,14 @@ struct Connection {
     int port;
     int timeout_ms;
     int wake_fd;                /* an eventfd: look at what is under @lock */
+    GThread *thread;
 
     /* Under @lock */
     unsigned int refs;
     GPtrArray *requests;        /* channels that the thread has not seen yet */
     unsigned int n_channels;    /* with those */
     bool retired;               /* takes no more requests */
+    bool ended;                 /* the thread does nothing any more */
     char *stage;                /* what it is doing */
 
     /* Only the thread */
@@ -112,7 +116,8 @@ struct Connection {
  * longer than it takes to look. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Only the main thread: those that may take requests.  A reference each. */
+/* Only the main thread: those whose thread was not seen to end.  A reference
+ * each. */
 static GPtrArray *connections;
 
 /* ---- Objects ------------------------------------------------------------ */
@@ -889,10 +894,11 @@ static void *connection_thread(void *opaque)
     }
     bury(connection, err);
     ctl_sshlogin_end(&connection->login);
-    ctl_sshlogin_rest();
     pthread_mutex_lock(&lock);
+    connection->ended = true;
     connection_unref_locked(connection);
     pthread_mutex_unlock(&lock);
+    ctl_sshlogin_rest();
     return NULL;
 }
 
@@ -902,16 +908,44 @@ static void *connection_thread(void *opaque)
 static bool start_thread(Connection *connection, GError **err)
 {
     sigset_t all, before;
-    GThread *thread;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread = g_thread_try_new("ssh", connection_thread, connection, err);
+    connection->thread = g_thread_try_new("ssh", connection_thread, connection,
+                                          err);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (thread) {
-        g_thread_unref(thread);
+    return connection->thread;
+}
+
+/* Forget those that have ended.  With a thread, OpenSSL clears away what it
+ * had for it, so it has to be gone before OpenSSL is. */
+static void forget_ended_locked(void)
+{
+    for (guint i = connections->len; i-- > 0;) {
+        Connection *connection = connections->pdata[i];
+
+        if (connection->ended) {
+            g_thread_join(connection->thread);
+            g_ptr_array_remove_index_fast(connections, i);
+            connection_unref_locked(connection);
+        }
     }
-    return thread;
+}
+
+static void stop_all(void)
+{
+    ctl_sshlogin_stop();
+    pthread_mutex_lock(&lock);
+    forget_ended_locked();
+    pthread_mutex_unlock(&lock);
+}
+
+static void init(void)
+{
+    connections = g_ptr_array_new();
+    libssh2_init(0);
+    /* Of what exit() does, the last one that was registered comes first. */
+    atexit(stop_all);
 }
 
 static Connection *new_connection(const char *user, const char *host, int port)
@@ -938,25 +972,19 @@ static bool is_for(const Connection *connection, const char *user,
            !strcmp(connection->host, host) && connection->port == port;
 }
 
-/* One that can take another request, or NULL.  Those that cannot any more are
- * forgotten on the way. */
+/* One that can take another request, or NULL. */
 static Connection *find_connection_locked(const char *user, const char *host,
                                           int port)
 {
-    Connection *found = NULL;
-
-    for (guint i = connections->len; i-- > 0;) {
+    for (guint i = 0; i < connections->len; i++) {
         Connection *connection = connections->pdata[i];
 
-        if (connection->retired) {
-            g_ptr_array_remove_index_fast(connections, i);
-            connection_unref_locked(connection);
-        } else if (connection->n_channels < MAX_CHANNELS &&
-                   is_for(connection, user, host, port)) {
-            found = connection;
+        if (!connection->retired && connection->n_channels < MAX_CHANNELS &&
+            is_for(connection, user, host, port)) {
+            return connection;
         }
     }
-    return found;
+    return NULL;
 }
 
 static void request_locked(Connection *connection, CtlSshChannel *channel)
@@ -998,8 +1026,7 @@ CtlSshChannel *ctl_ssh_run(const char *user, const char *host, int port,
     Connection *connection;
 
     if (!connections) {
-        connections = g_ptr_array_new();
-        ctl_sshlogin_init();
+        init();
     }
     channel->command = g_strdup(command);
     channel->refs = 1;
@@ -1007,6 +1034,7 @@ CtlSshChannel *ctl_ssh_run(const char *user, const char *host, int port,
     channel->local = -1;
     channel->end_by = CTL_NEVER;
     pthread_mutex_lock(&lock);
+    forget_ended_locked();
     connection = find_connection_locked(user, host, port);
     if (connection) {
         request_locked(connection, channel);

@@ -62,9 +62,9 @@ char *ctl_sshlogin_target(const CtlSshLogin *login)
 
 /* ---- Working and waiting ------------------------------------------------ */
 
-#define EXIT_MS 500             /* so long exit() may take for it */
+#define STOP_MS 500
 
-/* Whoever works may read, exit() writes. */
+/* Whoever works may read, who stops that writes. */
 static pthread_rwlock_t working = PTHREAD_RWLOCK_INITIALIZER;
 
 void ctl_sshlogin_work(void)
@@ -77,24 +77,15 @@ void ctl_sshlogin_rest(void)
     pthread_rwlock_unlock(&working);
 }
 
-/* From here on, no thread works.  One that does not come to rest, as its agent
- * does not answer, is not worth more time. */
-static void stop_work(void)
+void ctl_sshlogin_stop(void)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += EXIT_MS * 1000000l;
+    until.tv_nsec += STOP_MS * 1000000l;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_rwlock_timedwrlock(&working, &until);
-}
-
-void ctl_sshlogin_init(void)
-{
-    /* Of the handlers of exit(), the last comes first. */
-    libssh2_init(0);
-    atexit(stop_work);
 }
 
 /* Wait for @events of the socket.  1: they are there; 0: it is @deadline. */
@@ -535,6 +526,7 @@ static Outcome try_agent_key(Keyring *ring, LIBSSH2_AGENT *agent,
 {
     CtlSshLogin *login = ring->login;
     g_autofree char *comment = ctl_quote(entry->comment, 60);
+    Outcome outcome;
     int ret;
 
     enter(login, "waiting for the SSH agent to sign with its key \"%s\"",
@@ -547,7 +539,12 @@ static Outcome try_agent_key(Keyring *ring, LIBSSH2_AGENT *agent,
             return FAILED;
         }
     }
-    return judge_try(ring, ret, err);
+    outcome = judge_try(ring, ret, err);
+    if (outcome == NOT_YET && ret != LIBSSH2_ERROR_AUTHENTICATION_FAILED) {
+        hint(ring, "the agent gives no good signature with its key \"%s\"",
+             comment);
+    }
+    return outcome;
 }
 
 /* The agent's keys in its order: those that are @wanted (NULL: all). */

@@ -36,17 +36,17 @@ bool ctl_sshlogin(CtlSshLogin *login, GError **err);
 /* Close the connection, whatever state it is in. */
 void ctl_sshlogin_end(CtlSshLogin *login);
 
-/* Before the first thread. */
-void ctl_sshlogin_init(void);
-
 /*
- * What a thread does between these two, exit() waits for, and then no thread
- * works any more: OpenSSL is cleared away at the process's end, under the feet
- * of whoever still uses it.  Within ctl_sshlogin() the thread works, and rests
- * where it waits.
+ * OpenSSL is cleared away at the process's end, under the feet of whoever still
+ * uses it.  So a thread only does so between these two.  ctl_sshlogin() is
+ * called, and returns, at work; it rests where it waits.
  */
 void ctl_sshlogin_work(void);
 void ctl_sshlogin_rest(void);
+
+/* From now on no thread works; it waits until they rest, but not long for one
+ * whose agent does not answer. */
+void ctl_sshlogin_stop(void);
 
 /* "-p 2222 user@web1", as ssh(1) wants it.  Freed by the caller. */
 char *ctl_sshlogin_target(const CtlSshLogin *login);

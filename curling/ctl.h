@@ -153,6 +153,9 @@ typedef struct CtlCommand {
 
 extern const CtlCommand ctl_commands[];     /* ends with a name of NULL */
 
+/* NULL: there is none. */
+const CtlCommand *ctl_command_find(const char *name);
+
 CtlRun ctl_checkpoint_main;
 CtlRun ctl_complete_main;
 CtlRun ctl_doctor_main;

@@ -116,9 +116,22 @@ unset SSH_AUTH_SOCK
 kill_process agent
 mv "$HOME/.ssh/elsewhere" "$HOME/.ssh/id_ed25519"
 
-echo "the host dies while it is watched; the guest goes on at the receiver"
+echo "a switch-over, and the way back by failover"
 sender_ep=ssh://host1$T/sender.qmp
 expect 0 '*protected: *' ctl protect --allow-plaintext
+expect 0 'the guest runs at ssh://host2*; the QEMU at ssh://host1*' \
+    ctl switchover
+kill_vm sender TERM
+start_receiver sender
+expect 0 '*have swapped*protected: *' ctl protect
+expect 0 'the guest runs at ssh://host1*' ctl failover --yes
+ctl_status 5
+kill_vm receiver TERM
+start_receiver receiver
+assert_counting sender
+
+echo "the host dies while it is watched; the guest goes on at the receiver"
+expect 0 '*protected: *' ctl protect
 start watch "$CTL" watch --every 200ms --sender "$sender_ep" \
     --receiver "$receiver_ep"
 poll 20 grep -q 'protected round' "$T/watch.out" || fail "watch sees nothing"
@@ -132,9 +145,17 @@ expect 5 '*failed over*host1*receiver *active*' ctl status
 assert_counting receiver
 
 echo "a host that accepts and says nothing"
-start silent socat "TCP-LISTEN:$((sshd_port + 1)),bind=127.0.0.1,fork,reuseaddr" \
-    EXEC:'sleep 60'
-sender_ep=ssh://127.0.0.1:$((sshd_port + 1))$T/sender.qmp
+start silent python3 -SEuc '
+import socket, time
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1])
+time.sleep(60)
+'
+poll 10 test -s "$T/silent.out" || fail "nobody listens"
+sender_ep=ssh://127.0.0.1:$(< "$T/silent.out")$T/sender.qmp
+status=0
 said=$("$CTL" --timeout 2s status --sender "$sender_ep" \
        --receiver "$receiver_ep" 2>&1) || status=$?
-[ "${status-0}" -eq 5 ] || fail "status exits with ${status-0}: $said"
+[ "$status" -eq 5 ] || fail "status exits with $status: $said"
+[[ $said == *"took too long"* || $said == *"no connection within"* ]] ||
+    fail "it does not say why: $said"
