@@ -7,6 +7,20 @@
 
 #include "ctl-change.h"
 
+bool ctl_ask_for_setting(CtlPair *pair, const CtlSetting *setting,
+                         GError **err)
+{
+    switch (setting ? setting->side : CTL_SIDE_BOTH) {
+    case CTL_SIDE_SENDER:
+        return ctl_pair_ask_for(pair, CTL_WANT_SENDER, ctl_deadline(), err);
+    case CTL_SIDE_RECEIVER:
+        return ctl_pair_ask_for(pair, CTL_WANT_RECEIVER, ctl_deadline(), err);
+    case CTL_SIDE_BOTH:
+        break;
+    }
+    return ctl_pair_ask(pair, ctl_deadline(), err);
+}
+
 char *ctl_change(CtlEnd *end, const CtlSetting *setting, const CtlJson *value,
                  GError **err)
 {

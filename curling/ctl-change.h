@@ -11,6 +11,11 @@
 #include "ctl-pair.h"
 #include "ctl-setting.h"
 
+/* Ask the ends of @pair that @setting belongs to (NULL: both); the other one
+ * may be dead, and is not waited for where that can be told. */
+bool ctl_ask_for_setting(CtlPair *pair, const CtlSetting *setting,
+                         GError **err);
+
 /*
  * Set @setting to @value at @end, which was asked before.  Returns what it is
  * there now, as QEMU tells, for a person; freed by the caller.  NULL: @err.

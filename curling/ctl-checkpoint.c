@@ -63,7 +63,7 @@ static int take_round(CtlPair *pair, GError **err)
         }
         return CTL_EXIT_ERROR;
     }
-    printf("round %" G_GINT64_FORMAT " is at the receiver\n", wanted.round);
+    ctl_say("round %" G_GINT64_FORMAT " is at the receiver\n", wanted.round);
     return CTL_EXIT_OK;
 }
 

@@ -124,9 +124,28 @@ bool ctl_wait(CtlCondition *holds, void *opaque, CtlDeadline deadline,
     }
 }
 
-void ctl_on_readable(int fd, GUnixFDSourceFunc call, void *opaque)
+static gboolean note_readable(gint fd, GIOCondition condition, gpointer opaque)
 {
-    g_unix_fd_add(fd, G_IO_IN | G_IO_HUP, call, opaque);
+    (void)fd;
+    (void)condition;
+    *(bool *)opaque = true;
+    return G_SOURCE_CONTINUE;
+}
+
+static bool is_set(void *opaque)
+{
+    return *(bool *)opaque;
+}
+
+bool ctl_wait_readable(int fd, CtlDeadline deadline, GError **err)
+{
+    bool readable = false;
+    guint source = g_unix_fd_add(fd, G_IO_IN | G_IO_HUP, note_readable,
+                                 &readable);
+    bool waited = ctl_wait(is_set, &readable, deadline, err);
+
+    g_source_remove(source);
+    return waited;
 }
 
 bool ctl_sleep(unsigned int ms, GError **err)
@@ -177,6 +196,11 @@ static unsigned int distance(const char *a, const char *b)
     return cost[rows][columns];
 }
 
+int ctl_compare_words(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 const char *ctl_nearest(const char *name, const char *const *known)
 {
     unsigned int least = 3 + strlen(name) / 8;
@@ -193,24 +217,49 @@ const char *ctl_nearest(const char *name, const char *const *known)
     return nearest;
 }
 
-char *ctl_quote(const char *text, size_t max_chars)
+static char *replace_controls(const char *text, size_t max_chars,
+                              bool keep_newlines)
 {
     g_autofree char *valid = g_utf8_make_valid(text, -1);
-    GString *quoted = g_string_new(NULL);
+    GString *clean = g_string_new(NULL);
     size_t chars = 0;
 
     for (const char *c = valid; *c; c = g_utf8_next_char(c)) {
         gunichar letter = g_utf8_get_char(c);
 
         if (chars++ == max_chars) {
-            g_string_append(quoted, "...");
+            g_string_append(clean, "...");
             break;
         }
-        g_string_append_unichar(quoted, g_unichar_isprint(letter) ? letter :
-                                letter == '\n' || letter == '\t' ? ' ' : '?');
+        if (!g_unichar_isprint(letter) && !(letter == '\n' && keep_newlines)) {
+            letter = letter == '\n' || letter == '\t' ? ' ' : '?';
+        }
+        g_string_append_unichar(clean, letter);
     }
-    g_strstrip(quoted->str);
-    return g_string_free(quoted, FALSE);
+    return g_string_free(clean, FALSE);
+}
+
+char *ctl_quote(const char *text, size_t max_chars)
+{
+    return g_strstrip(replace_controls(text, max_chars, false));
+}
+
+char *ctl_clean(const char *text)
+{
+    return replace_controls(text, SIZE_MAX, true);
+}
+
+void ctl_say(const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    g_autofree char *clean = NULL;
+    va_list args;
+
+    va_start(args, fmt);
+    text = g_strdup_vprintf(fmt, args);
+    va_end(args);
+    clean = ctl_clean(text);
+    fputs(clean, stdout);
 }
 
 /* Three digits are enough for a person. */
@@ -248,15 +297,17 @@ char *ctl_about_bytes(uint64_t bytes)
 void ctl_complain(const char *name, const char *fmt, ...)
 {
     g_autofree char *text = NULL;
+    g_autofree char *clean = NULL;
     va_list args;
 
     va_start(args, fmt);
     text = g_strdup_vprintf(fmt, args);
     va_end(args);
+    clean = ctl_quote(text, 2000);
     /* What was said before comes first. */
     fflush(stdout);
     fprintf(stderr, "curlingctl: %s%s%s\n", name ? name : "", name ? ": " : "",
-            text);
+            clean);
 }
 
 int ctl_fail(const char *name, GError *err)

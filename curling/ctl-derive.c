@@ -34,12 +34,19 @@ static char *rename_at(const char *text, size_t at)
 }
 
 /* The value of a chardev or monitor: "unix:PATH,...", "file:PATH",
- * "socket,path=PATH,...". */
+ * "socket,path=PATH,...".  Of sockets only those that QEMU serves: what it is a
+ * client of, as of a TPM, keeps its name. */
 static char *rename_chardev(const char *value)
 {
     static const char *const prefixes[] = { "unix:", "file:", "pipe:", NULL };
     const char *path = strstr(value, ",path=");
+    bool is_socket = g_str_has_prefix(value, "unix:") ||
+                     g_str_has_prefix(value, "socket,");
 
+    if (is_socket && (!strstr(value, ",server") ||
+                      strstr(value, ",server=off"))) {
+        return g_strdup(value);
+    }
     for (const char *const *prefix = prefixes; *prefix; prefix++) {
         if (g_str_has_prefix(value, *prefix)) {
             return rename_at(value, strlen(*prefix));

@@ -37,30 +37,43 @@ static const CtlEndpoint *find_guest(CtlPair *pair)
            receiver->endpoint : ctl_pair_sender(pair)->endpoint;
 }
 
-static int print_line(CtlPair *pair, GError **err)
+/* For the QEMU at @sender, which runs; @to (may be NULL) is where its receiver
+ * is to listen. */
+static int print_line(const CtlEndpoint *sender, const char *to)
 {
-    const CtlEndpoint *sender = find_guest(pair);
-    g_autoptr(CtlJson) facts = ctl_host_facts(sender, err);
+    GError *err = NULL;
+    g_autoptr(CtlJson) facts = ctl_host_facts(sender, &err);
     const CtlJson *command_line = ctl_json_get(facts, "command-line");
     g_autofree char *uri = NULL;
     g_autofree char *text = NULL;
 
     if (!facts) {
-        return CTL_EXIT_ERROR;
+        g_prefix_error(&err, "%s: ", sender->text);
+        return ctl_fail(NULL, err);
     }
     if (!command_line) {
-        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "the command line of the "
-                    "QEMU at %s cannot be read; give a unix: or ssh: endpoint "
-                    "of a QEMU that runs, as a user who may look at its "
-                    "process", sender->text);
+        ctl_complain(NULL, "the command line of the QEMU at %s cannot be read; "
+                     "give a unix: or ssh: endpoint of a QEMU that runs, as a "
+                     "user who may look at its process", sender->text);
         return CTL_EXIT_ERROR;
     }
-    uri = !address ? g_strdup("defer") :
-          g_str_has_prefix(address, "curling:") ? g_strdup(address) :
-          g_strconcat("curling:", address, NULL);
+    uri = !to ? g_strdup("defer") : g_str_has_prefix(to, "curling:") ?
+          g_strdup(to) : g_strconcat("curling:", to, NULL);
     text = ctl_derive_receiver(command_line, uri);
-    printf("%s\n", text);
+    ctl_say("%s\n", text);
+    ctl_complain(NULL, "ports that the sender listens at are as they were; on "
+                 "the same host they need others");
     return CTL_EXIT_OK;
+}
+
+/* There need not be a receiver yet. */
+static int print_line_of_sender(void)
+{
+    GError *err = NULL;
+    g_autoptr(CtlEndpoint) sender = ctl_endpoint_parse(ctl_sender_option,
+                                                       &err);
+
+    return sender ? print_line(sender, address) : ctl_fail(NULL, err);
 }
 
 static void print_json(const GPtrArray *findings)
@@ -80,20 +93,24 @@ static void print_json(const GPtrArray *findings)
         ctl_json_append(list, item);
     }
     text = ctl_json_dump(list);
-    printf("%s\n", text);
+    ctl_say("%s\n", text);
 }
 
 int ctl_doctor_main(int argc, char **argv)
 {
     g_autoptr(CtlPair) pair = NULL;
     g_autoptr(GPtrArray) findings = NULL;
-    CtlExamination wanted = { .hosts = true };
+    CtlExamination wanted = { .measure = true };
     GError *err = NULL;
-    int status;
 
     pair = ctl_options_parse_pair(
-        "Exit status 1 if protect would refuse the pair.", entries, 0, 0, &argc,
+        "Exit status 1 if protect would refuse the pair.  --print-receiver "
+        "needs only\n--sender.", entries, 0, 0, &argc,
         &argv, &err);
+    if (!pair && print_receiver && ctl_sender_option && !ctl_receiver_option) {
+        g_clear_error(&err);
+        return print_line_of_sender();
+    }
     if (!pair) {
         return ctl_fail(NULL, err);
     }
@@ -101,8 +118,7 @@ int ctl_doctor_main(int argc, char **argv)
         return ctl_fail(pair->name, err);
     }
     if (print_receiver) {
-        status = print_line(pair, &err);
-        return err ? ctl_fail(pair->name, err) : status;
+        return print_line(find_guest(pair), address ? address : pair->address);
     }
     ctl_pair_examination(pair, address, allow_plaintext, &wanted);
     findings = ctl_examine(pair, &wanted, &err);
@@ -114,7 +130,7 @@ int ctl_doctor_main(int argc, char **argv)
     } else {
         ctl_report_findings(stdout, findings, CTL_SEVERITY_NOTE);
         if (!ctl_examine_failed(findings)) {
-            printf("this pair can be protected\n");
+            ctl_say("this pair can be protected\n");
         }
     }
     return ctl_examine_failed(findings) ? CTL_EXIT_ERROR : CTL_EXIT_OK;

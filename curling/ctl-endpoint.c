@@ -98,9 +98,14 @@ static CtlEndpoint *parse_ssh(CtlEndpoint *endpoint, const char *rest,
 CtlEndpoint *ctl_endpoint_parse(const char *text, GError **err)
 {
     CtlEndpoint *endpoint = g_new0(CtlEndpoint, 1);
+    g_autofree char *clean = NULL;
     const char *rest;
 
     endpoint->text = g_strdup(text);
+    clean = ctl_clean(text);
+    if (!g_str_equal(clean, text) || strchr(text, '\n')) {
+        return fail_parse(endpoint, err, "there are control characters in it");
+    }
     if (g_str_has_prefix(text, "unix:")) {
         endpoint->kind = CTL_ENDPOINT_UNIX;
         endpoint->path = g_strdup(text + strlen("unix:"));

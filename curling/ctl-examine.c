@@ -114,8 +114,16 @@ char *ctl_address_of(CtlPair *pair, const char *given, GError **err)
     g_autofree char *uri = NULL;
 
     if (given) {
-        return g_str_has_prefix(given, "curling:") ? g_strdup(given) :
-               g_strconcat("curling:", given, NULL);
+        uri = g_str_has_prefix(given, "curling:") ? g_strdup(given) :
+              g_strconcat("curling:", given, NULL);
+        host = ctl_address_host(uri);
+        if (host && is_wildcard(host)) {
+            g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is no address "
+                        "that a sender can go to; name the receiver's host or "
+                        "its address", given);
+            return NULL;
+        }
+        return g_steal_pointer(&uri);
     }
     if (!bound) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s waits to be told "
@@ -136,6 +144,21 @@ char *ctl_address_of(CtlPair *pair, const char *given, GError **err)
     return g_steal_pointer(&uri);
 }
 
+/* It listens already, at a port that is not the given one. */
+static void examine_port(Examiner *e, const char *uri)
+{
+    const char *bound = ctl_json_text(e->receiver->info, "address", NULL);
+    const char *port = strrchr(uri, ':');
+
+    if (bound && g_str_has_prefix(uri, "curling:tcp:") &&
+        strstr(bound, "tcp:") && !g_str_has_suffix(bound, port)) {
+        find(e, CTL_SEVERITY_WARNING, g_strdup_printf(
+             "the receiver listens at %s, and is to be reached at %s", bound,
+             uri), "fine if something in between forwards that; else leave "
+             "--address out");
+    }
+}
+
 static void examine_address(Examiner *e)
 {
     g_autoptr(GError) why = NULL;
@@ -147,16 +170,14 @@ static void examine_address(Examiner *e)
         find(e, CTL_SEVERITY_ERROR, g_strdup(why->message), NULL);
         return;
     }
-    if (!host) {
-        return;
-    }
-    if (ctl_host_is_loopback(host)) {
+    examine_port(e, uri);
+    if (!host || ctl_host_is_loopback(host)) {
         if (!ctl_endpoint_share_host(e->sender->endpoint,
                                      e->receiver->endpoint)) {
             find(e, CTL_SEVERITY_ERROR, g_strdup_printf(
                  "the receiver is to be reached at %s, which is each host's "
-                 "own", host), "have it listen at an address of the network, "
-                 "and give that as --address");
+                 "own", host ? host : uri), "have it listen at an address of "
+                 "the network, and give that as --address");
         }
         return;
     }
@@ -201,6 +222,7 @@ static void examine_sender_role(Examiner *e)
     const char *role = ctl_end_role(e->sender);
     const char *state = ctl_end_state(e->sender);
     const char *run = ctl_json_text(e->sender->status, "status", "");
+    g_autoptr(GError) why = NULL;
 
     if (g_str_equal(run, "inmigrate") || (g_str_equal(role, "receiver") &&
                                           !g_str_equal(state, "active"))) {
@@ -213,6 +235,14 @@ static void examine_sender_role(Examiner *e)
              "the guest of %s is fenced: the receiver runs it, or may run it",
              e->sender->endpoint->text), "protect the one that runs it; end "
              "this QEMU and start it anew as a receiver");
+    } else if (ctl_pair_is_mismatched(e->pair, &why)) {
+        bool lost = g_str_equal(state, "unprotected");
+
+        find(e, lost ? CTL_SEVERITY_WARNING : CTL_SEVERITY_ERROR,
+             g_strdup(why->message), lost ? "that one is lost, but may live, "
+             "hold a round and start the guest: make sure that it is dead, and "
+             "protect with --replace" : "name the other receiver, or end that "
+             "session first: curlingctl unprotect");
     } else if (g_str_equal(run, "internal-error") ||
                g_str_equal(run, "guest-panicked") ||
                g_str_equal(run, "shutdown")) {
@@ -228,6 +258,12 @@ static void examine_receiver_role(Examiner *e)
     const char *where = e->receiver->endpoint->text;
 
     if (ctl_is_deferred(e->receiver) || g_str_equal(state, "listening")) {
+        return;
+    }
+    if (ctl_pair_has_session(e->pair) && !g_str_equal(state, "active")) {
+        find(e, CTL_SEVERITY_NOTE, g_strdup_printf(
+             "the two are in a session: the sender is %s, the receiver %s",
+             ctl_end_state(e->sender), state), NULL);
         return;
     }
     if (g_str_equal(state, "suspect") || g_str_equal(state, "failed")) {
@@ -368,6 +404,62 @@ static void compare_machines(Examiner *e)
     }
     compare_ram(e);
     compare_cpus(e);
+}
+
+/* The devices that were added to @end's machine: their types, sorted. */
+static char **devices_of(const CtlEnd *end)
+{
+    static const char *const folders[] = {
+        "/machine/peripheral", "/machine/peripheral-anon"
+    };
+    g_autoptr(GPtrArray) types = g_ptr_array_new();
+
+    for (size_t f = 0; f < G_N_ELEMENTS(folders); f++) {
+        g_autoptr(CtlJson) list =
+            ctl_qmp_call(end->qmp, ctl_deadline(), NULL, "qom-list", "{s:s}",
+                         "path", folders[f]);
+
+        for (size_t i = 0; i < ctl_json_count(list, NULL); i++) {
+            const char *type = ctl_json_text(ctl_json_at(list, i), "type", "");
+
+            if (g_str_has_prefix(type, "child<")) {
+                g_ptr_array_add(types, ctl_quote(type, 100));
+            }
+        }
+    }
+    g_ptr_array_sort(types, ctl_compare_words);
+    g_ptr_array_add(types, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&types), FALSE);
+}
+
+/* "child<virtio-rng-pci>": without the brackets. */
+static void find_device(Examiner *e, const char *type, const char *side)
+{
+    find(e, CTL_SEVERITY_ERROR, g_strdup_printf(
+         "only the %s has a device %.*s", side,
+         (int)(strlen(type) - strlen("child<>")), type + strlen("child<")),
+         "start both with the same devices");
+}
+
+/* Two sorted lists, side by side */
+static void compare_devices(Examiner *e)
+{
+    g_auto(GStrv) left = devices_of(e->sender);
+    g_auto(GStrv) right = devices_of(e->receiver);
+    char **a = left;
+    char **b = right;
+
+    while (*a || *b) {
+        int order = !*a ? 1 : !*b ? -1 : strcmp(*a, *b);
+
+        if (order < 0) {
+            find_device(e, *a, "sender");
+        } else if (order > 0) {
+            find_device(e, *b, "receiver");
+        }
+        a += order <= 0;
+        b += order >= 0;
+    }
 }
 
 /* ---- What the guest has ------------------------------------------------- */
@@ -543,7 +635,7 @@ static void examine_hosts(Examiner *e)
         find(e, CTL_SEVERITY_WARNING, g_strdup(
              "both QEMUs are on one host: when that dies, both die"),
              "fine for a trial; else put the receiver on another host");
-    } else {
+    } else if (e->wanted->measure) {
         examine_link(e);
     }
 }
@@ -567,14 +659,13 @@ GPtrArray *ctl_examine(CtlPair *pair, const CtlExamination *wanted,
         examine_sender_role(&e);
         examine_receiver_role(&e);
         compare_machines(&e);
+        compare_devices(&e);
         examine_address(&e);
         examine_blockers(&e);
         examine_disks(&e);
         examine_vhost(&e);
         examine_fencing(&e);
-        if (wanted->hosts) {
-            examine_hosts(&e);
-        }
+        examine_hosts(&e);
         /* Questions that failed in between left no word. */
         if (ctl_qmp_has_failed(e.sender->qmp, err) ||
             ctl_qmp_has_failed(e.receiver->qmp, err)) {

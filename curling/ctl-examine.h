@@ -27,7 +27,7 @@ typedef struct CtlExamination {
                                    NULL */
     bool allow_plaintext;
     bool disks_accepted;        /* disks=unsafe-ahead will be set */
-    bool hosts;                 /* look at the hosts and measure the link */
+    bool measure;               /* how fast the link is, too */
 } CtlExamination;
 
 /*

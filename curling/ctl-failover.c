@@ -20,56 +20,35 @@ static const GOptionEntry entries[] = {
     { NULL }
 };
 
+/* On stderr, where a person is even if stdout goes elsewhere. */
 static void print_question(CtlPair *pair)
 {
     const CtlEnd *receiver = ctl_pair_receiver(pair);
     bool heard = g_str_equal(ctl_end_state(receiver), "standby");
-    g_autofree char *age = ctl_about_time(1000 * ctl_json_int(receiver->info,
-                                                              "lag-ms", 0));
+    int64_t lag_ms = ctl_json_amount(receiver->info, "lag-ms");
+    g_autofree char *age = ctl_about_time(1000 * MAX(lag_ms, 0));
 
-    printf("Start the guest at %s?\n"
-           "It goes on from round %" G_GINT64_FORMAT ", which is %s old.\n",
-           receiver->endpoint->text,
-           ctl_json_int(receiver->info, "last-round.number", 0), age);
-    if (force) {
-        printf("The sender is not asked: if its guest runs, two of them run "
-               "until it hears of it.\n");
-    } else if (heard) {
-        printf("The sender lives: it stops its guest and hands it over, with "
-               "nothing lost.\n");
-    } else {
-        printf("The receiver does not hear the sender.  If that still runs, "
-               "two guests run.\n");
-    }
-    printf("[y/N] ");
-    fflush(stdout);
-}
-
-static gboolean got_key(gint fd, GIOCondition condition, gpointer opaque)
-{
-    (void)fd;
-    (void)condition;
-    *(bool *)opaque = true;
-    return G_SOURCE_REMOVE;
-}
-
-static bool is_set(void *opaque)
-{
-    return *(bool *)opaque;
+    fprintf(stderr, "Start the guest at %s?\n"
+            "It goes on from round %" G_GINT64_FORMAT ", which is %s old.\n",
+            receiver->endpoint->text,
+            ctl_json_int(receiver->info, "last-round.number", 0), age);
+    fputs(force ? "The sender is not asked: if its guest runs, two of them "
+          "run until it hears of it.\n" : heard ?
+          "The sender lives: it stops its guest and hands it over, with "
+          "nothing lost.\n" :
+          "The receiver does not hear the sender.  If that still runs, two "
+          "guests run.\n", stderr);
+    fputs("[y/N] ", stderr);
 }
 
 /* Ctrl-C is an answer too. */
 static bool ask_person(CtlPair *pair, GError **err)
 {
-    bool typed = false;
     char line[16] = "";
 
     print_question(pair);
-    ctl_on_readable(STDIN_FILENO, got_key, &typed);
-    if (!ctl_wait(is_set, &typed, CTL_NEVER, err)) {
-        return false;
-    }
-    if (!fgets(line, sizeof(line), stdin) ||
+    if (!ctl_wait_readable(STDIN_FILENO, CTL_NEVER, NULL) ||
+        !fgets(line, sizeof(line), stdin) ||
         (line[0] != 'y' && line[0] != 'Y')) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "nothing was done");
         return false;
@@ -114,7 +93,7 @@ int ctl_failover_main(int argc, char **argv)
         return ctl_fail(pair->name, err);
     }
     if (g_str_equal(ctl_end_state(ctl_pair_receiver(pair)), "active")) {
-        printf("the guest runs at %s already\n",
+        ctl_say("the guest runs at %s already\n",
                ctl_pair_receiver(pair)->endpoint->text);
         return CTL_EXIT_OK;
     }
@@ -133,7 +112,7 @@ int ctl_failover_main(int argc, char **argv)
     if (!ctl_session_take_over(pair, force, &err)) {
         return ctl_fail(pair->name, err);
     }
-    printf("the guest runs at %s\n",
+    ctl_say("the guest runs at %s\n",
            ctl_pair_receiver(pair)->endpoint->text);
     return CTL_EXIT_OK;
 }

@@ -6,8 +6,8 @@
  */
 
 #include <stdio.h>
+#include "ctl-change.h"
 #include "ctl-options.h"
-#include "ctl-setting.h"
 
 static gboolean list;
 static gboolean as_json;
@@ -38,7 +38,7 @@ static void print_list(void)
         g_autofree char *choices = s->choices ?
             g_strjoinv(", ", (char **)s->choices) : NULL;
 
-        printf("%-14s %-9s %s%s%s\n", s->name, side_word(s->side), s->summary,
+        ctl_say("%-14s %-9s %s%s%s\n", s->name, side_word(s->side), s->summary,
                choices ? ": " : "", choices ? choices : "");
     }
 }
@@ -58,14 +58,14 @@ static char *value_at(const CtlEnd *end, CtlSide side,
 
 static void print_table(CtlPair *pair)
 {
-    printf("%-14s %-14s %s\n", "", "sender", "receiver");
+    ctl_say("%-14s %-14s %s\n", "", "sender", "receiver");
     for (const CtlSetting *s = ctl_settings; s->name; s++) {
         g_autofree char *left = value_at(ctl_pair_sender(pair),
                                          CTL_SIDE_SENDER, s);
         g_autofree char *right = value_at(ctl_pair_receiver(pair),
                                           CTL_SIDE_RECEIVER, s);
 
-        printf("%-14s %-14s %s\n", s->name, left ? left : "?",
+        ctl_say("%-14s %-14s %s\n", s->name, left ? left : "?",
                right ? right : "?");
     }
 }
@@ -98,7 +98,7 @@ static void print_json(CtlPair *pair, const CtlSetting *only)
         ctl_json_set(all, s->qmp, values);
     }
     text = ctl_json_dump(all);
-    printf("%s\n", text);
+    ctl_say("%s\n", text);
 }
 
 /* One value for a script; both only where they are not the same. */
@@ -110,10 +110,10 @@ static void print_one(CtlPair *pair, const CtlSetting *setting)
                                       CTL_SIDE_RECEIVER, setting);
 
     if (setting->side == CTL_SIDE_BOTH && g_strcmp0(left, right)) {
-        printf("sender %s\nreceiver %s\n", left ? left : "?",
+        ctl_say("sender %s\nreceiver %s\n", left ? left : "?",
                right ? right : "?");
     } else {
-        printf("%s\n", setting->side == CTL_SIDE_RECEIVER ? right : left);
+        ctl_say("%s\n", setting->side == CTL_SIDE_RECEIVER ? right : left);
     }
 }
 
@@ -159,7 +159,7 @@ int ctl_get_main(int argc, char **argv)
             return ctl_fail(NULL, err);
         }
     }
-    if (!ctl_pair_ask(pair, ctl_deadline(), &err)) {
+    if (!ctl_ask_for_setting(pair, setting, &err)) {
         return ctl_fail(pair->name, err);
     }
     complete = has_answers(pair, setting ? setting->side : CTL_SIDE_BOTH);

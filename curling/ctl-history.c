@@ -175,33 +175,58 @@ static const Plot plots[] = {
     { CTL_FIGURE_LAG, 1e-3, "lag, ms" },
 };
 
-static char *plot_script(const GArray *samples, const char *to)
+/* How many seconds after the first one @sample was taken */
+static double seconds_of(const GArray *samples, const CtlSample *sample)
+{
+    return (sample->time_us - at(samples, 0)->time_us) / 1e6;
+}
+
+/* Is anything known of @figure? */
+static bool is_known(const GArray *samples, CtlFigure figure)
+{
+    for (guint i = 0; i < samples->len; i++) {
+        if (at(samples, i)->figures[figure] >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void append_plot(GString *script, const GArray *samples,
+                        const Plot *plot)
+{
+    g_string_append_printf(script, "set ylabel '%s'\nplot '-' using 1:2 with "
+                           "lines\n", plot->label);
+    if (!is_known(samples, plot->figure)) {
+        /* gnuplot wants to have something. */
+        g_string_append(script, "0 0\n");
+    }
+    for (guint i = 0; i < samples->len; i++) {
+        const CtlSample *s = at(samples, i);
+
+        if (s->figures[plot->figure] < 0) {
+            /* A gap, as nothing is known. */
+            g_string_append(script, "\n");
+            continue;
+        }
+        g_string_append_printf(script, "%.3f %.6f\n", seconds_of(samples, s),
+                               s->figures[plot->figure] * plot->factor);
+    }
+    g_string_append(script, "e\n");
+}
+
+/* The chart comes from gnuplot's stdout: file names have a meaning to it. */
+static char *plot_script(const GArray *samples)
 {
     GString *script = g_string_new(NULL);
-    g_autofree char *quoted = g_strescape(to, NULL);
 
     g_string_append_printf(script, "set terminal svg size 900,900 background "
-        "'white'\nset output \"%s\"\nset multiplot layout %zu,1\n"
-        "set xlabel 'seconds'\nset yrange [0:*]\nset grid\nset key off\n"
-        "set lmargin 10\n", quoted, G_N_ELEMENTS(plots));
+        "'white'\nset multiplot layout %zu,1\n"
+        "set xlabel 'seconds'\nset xrange [0:%.3f]\nset yrange [0:*]\n"
+        "set grid\nset key off\nset lmargin 10\n", G_N_ELEMENTS(plots),
+        MAX(seconds_of(samples, at(samples, samples->len - 1)), 1));
     for (size_t p = 0; p < G_N_ELEMENTS(plots); p++) {
-        g_string_append_printf(script, "set ylabel '%s'\n"
-                               "plot '-' using 1:2 with lines\n",
-                               plots[p].label);
-        for (guint i = 0; i < samples->len; i++) {
-            const CtlSample *s = at(samples, i);
-            int64_t value = s->figures[plots[p].figure];
-            double seconds = (s->time_us - at(samples, 0)->time_us) / 1e6;
-
-            if (value < 0) {
-                /* A gap, as nothing is known. */
-                g_string_append(script, "\n");
-                continue;
-            }
-            g_string_append_printf(script, "%.3f %.6f\n", seconds,
-                                   value * plots[p].factor);
-        }
-        g_string_append(script, "e\n");
+        append_plot(script, samples, &plots[p]);
     }
     g_string_append(script, "unset multiplot\n");
     return g_string_free(script, FALSE);
@@ -210,12 +235,14 @@ static char *plot_script(const GArray *samples, const char *to)
 static bool draw_chart(const GArray *samples, const char *to, GError **err)
 {
     static const char *const argv[] = { "gnuplot", NULL };
-    g_autofree char *script = plot_script(samples, to);
+    g_autofree char *script = plot_script(samples);
+    g_autofree char *chart = NULL;
     g_autofree char *said = NULL;
     g_autoptr(GSubprocess) gnuplot = NULL;
     GError *why = NULL;
 
     gnuplot = g_subprocess_newv(argv, G_SUBPROCESS_FLAGS_STDIN_PIPE |
+                                G_SUBPROCESS_FLAGS_STDOUT_PIPE |
                                 G_SUBPROCESS_FLAGS_STDERR_PIPE, &why);
     if (!gnuplot) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "gnuplot draws the "
@@ -224,18 +251,19 @@ static bool draw_chart(const GArray *samples, const char *to, GError **err)
         g_error_free(why);
         return false;
     }
-    if (!g_subprocess_communicate_utf8(gnuplot, script, NULL, NULL, &said,
+    if (!g_subprocess_communicate_utf8(gnuplot, script, NULL, &chart, &said,
                                        err)) {
         return false;
     }
-    if (!g_subprocess_get_successful(gnuplot)) {
+    if (!g_subprocess_get_successful(gnuplot) || !chart ||
+        !strstr(chart, "</svg>")) {
         g_autofree char *quoted = ctl_quote(said ? said : "", 300);
 
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "gnuplot could not draw "
-                    "%s: %s", to, quoted);
+                    "the chart: %s", quoted);
         return false;
     }
-    return true;
+    return g_file_set_contents(to, chart, -1, err);
 }
 
 int ctl_history_main(int argc, char **argv)

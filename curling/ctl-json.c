@@ -122,6 +122,13 @@ int64_t ctl_json_int(const CtlJson *value, const char *path, int64_t other)
     return json_is_integer(number) ? json_integer_value(number) : other;
 }
 
+int64_t ctl_json_amount(const CtlJson *value, const char *path)
+{
+    int64_t amount = ctl_json_int(value, path, -1);
+
+    return amount < 0 ? -1 : MIN(amount, INT64_MAX / 1000000);
+}
+
 bool ctl_json_bool(const CtlJson *value, const char *path)
 {
     return json_is_true(ctl_json_get(value, path));
@@ -138,16 +145,6 @@ size_t ctl_json_count(const CtlJson *value, const char *path)
 const CtlJson *ctl_json_at(const CtlJson *value, size_t index)
 {
     return json_array_get(value, index);
-}
-
-void ctl_json_each(const CtlJson *value, CtlJsonVisit *visit, void *opaque)
-{
-    const char *key;
-    json_t *member;
-
-    json_object_foreach((json_t *)value, key, member) {
-        visit(key, member, opaque);
-    }
 }
 
 bool ctl_json_equal(const CtlJson *a, const CtlJson *b)

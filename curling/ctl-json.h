@@ -48,16 +48,15 @@ const CtlJson *ctl_json_get(const CtlJson *value, const char *path);
 const char *ctl_json_text(const CtlJson *value, const char *path,
                           const char *other);
 int64_t ctl_json_int(const CtlJson *value, const char *path, int64_t other);
+/* The same of what cannot be negative: -1 where it is missing or wrong, and
+ * never so much that it overflows in smaller units. */
+int64_t ctl_json_amount(const CtlJson *value, const char *path);
 bool ctl_json_bool(const CtlJson *value, const char *path);
 
 /* How many elements the array or object at @path has; 0 where there is
  * none. */
 size_t ctl_json_count(const CtlJson *value, const char *path);
 const CtlJson *ctl_json_at(const CtlJson *value, size_t index);
-
-/* Call @visit for every member of an object, in its order. */
-typedef void CtlJsonVisit(const char *key, const CtlJson *value, void *opaque);
-void ctl_json_each(const CtlJson *value, CtlJsonVisit *visit, void *opaque);
 
 bool ctl_json_equal(const CtlJson *a, const CtlJson *b);
 

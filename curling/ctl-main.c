@@ -5,10 +5,12 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "ctl.h"
 #include "ctl-options.h"
 
@@ -73,12 +75,35 @@ static int fail_command(const char *name)
     return CTL_EXIT_USAGE;
 }
 
+/* One that is closed would be taken by the next file or socket. */
+static void fill_descriptors(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO) {
+        close(fd);
+    }
+}
+
+/* What cannot be written, as to a full disk, was not said. */
+static int end(int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        ctl_complain(NULL, "stdout cannot be written to");
+        return CTL_EXIT_ERROR;
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     const CtlCommand *command;
     GError *err = NULL;
-    int status;
 
+    fill_descriptors();
     setlocale(LC_ALL, "");
     /* The first number that glib converts sets up a locale for that, and a
      * thread that waits for another one to do so takes the errno of its wait
@@ -92,22 +117,16 @@ int main(int argc, char **argv)
     if (argc == 0 || g_str_equal(argv[0], "--help") ||
         g_str_equal(argv[0], "-h")) {
         print_help();
-        return argc == 0 ? CTL_EXIT_USAGE : CTL_EXIT_OK;
+        return end(argc == 0 ? CTL_EXIT_USAGE : CTL_EXIT_OK);
     }
     if (g_str_equal(argv[0], "--version")) {
         printf("curlingctl " CURLING_VERSION "\n");
-        return CTL_EXIT_OK;
+        return end(CTL_EXIT_OK);
     }
     command = ctl_command_find(argv[0]);
     if (!command) {
         return fail_command(argv[0]);
     }
     ctl_interrupt_init();
-    status = command->run(argc, argv);
-    /* What cannot be written, as to a full disk, was not said. */
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        ctl_complain(NULL, "stdout cannot be written to");
-        return CTL_EXIT_ERROR;
-    }
-    return status;
+    return end(command->run(argc, argv));
 }

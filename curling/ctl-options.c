@@ -150,5 +150,6 @@ CtlPair *ctl_options_parse_pair(const char *text, const GOptionEntry *entries,
         (*argc)--;
         (*argv)++;
     }
-    return ctl_pair_find(name, err);
+    return g_str_equal(command, "protect") ? ctl_pair_find(name, err) :
+           ctl_pair_find_roughly(name, err);
 }

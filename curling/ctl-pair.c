@@ -81,6 +81,18 @@ static CtlPair *pair_new(const char *name)
     return pair;
 }
 
+static bool check_endpoints(const CtlPair *pair, GError **err)
+{
+    if (g_str_equal(pair->ends[0].endpoint->text,
+                    pair->ends[1].endpoint->text)) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_USAGE, "sender and receiver are "
+                    "both %s; they are two QEMUs",
+                    pair->ends[0].endpoint->text);
+        return false;
+    }
+    return true;
+}
+
 /* *@to stays NULL where @key is missing; false: @err, it is no text. */
 static bool take_text(CtlPair *pair, GKeyFile *conf, const char *key,
                       char **to, GError **err)
@@ -109,7 +121,7 @@ static bool take_endpoint(CtlPair *pair, GKeyFile *conf, int index,
     return pair->ends[index].endpoint;
 }
 
-/* A key that is a setting, or none at all. */
+/* A key that is a setting, or is taken for one. */
 static bool take_setting(CtlPair *pair, GKeyFile *conf, const char *key,
                          GError **err)
 {
@@ -137,10 +149,9 @@ static bool take_setting(CtlPair *pair, GKeyFile *conf, const char *key,
     return true;
 }
 
-static bool take_keys(CtlPair *pair, GKeyFile *conf, GError **err)
+static bool take_settings(CtlPair *pair, GKeyFile *conf, GError **err)
 {
     g_auto(GStrv) keys = g_key_file_get_keys(conf, pair->name, NULL, NULL);
-    GError *why = NULL;
 
     for (char **key = keys; *key; key++) {
         if (!g_strv_contains(pair_keys, *key) &&
@@ -148,6 +159,13 @@ static bool take_keys(CtlPair *pair, GKeyFile *conf, GError **err)
             return false;
         }
     }
+    return true;
+}
+
+static bool take_keys(CtlPair *pair, GKeyFile *conf, GError **err)
+{
+    GError *why = NULL;
+
     if (!take_text(pair, conf, "address", &pair->address, err) ||
         !take_text(pair, conf, "back-address", &pair->back_address, err)) {
         return false;
@@ -156,32 +174,35 @@ static bool take_keys(CtlPair *pair, GKeyFile *conf, GError **err)
                                                    "allow-plaintext", &why);
     if (g_error_matches(why, G_KEY_FILE_ERROR,
                         G_KEY_FILE_ERROR_INVALID_VALUE)) {
-        g_propagate_error(err, why);
+        g_error_free(why);
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "allow-plaintext is "
+                    "true or false");
         return false;
     }
     g_clear_error(&why);
     return take_endpoint(pair, conf, 0, "sender", err) &&
-           take_endpoint(pair, conf, 1, "receiver", err);
+           take_endpoint(pair, conf, 1, "receiver", err) &&
+           check_endpoints(pair, err);
 }
 
+/* @rough: settings that are wrong are only complained of. */
 static CtlPair *pair_from_conf(GKeyFile *conf, const char *path,
-                               const char *name, GError **err)
+                               const char *name, bool rough, GError **err)
 {
     g_autoptr(CtlPair) pair = pair_new(name);
     GError *why = NULL;
 
-    if (!take_keys(pair, conf, &why)) {
+    if (!take_settings(pair, conf, &why) && rough) {
+        ctl_complain(name, "%s: %s", path, why->message);
+        g_clear_error(&why);
+    }
+    if (why || !take_keys(pair, conf, &why)) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s: [%s]: %s", path,
                     name, why->message);
         g_error_free(why);
         return NULL;
     }
     return g_steal_pointer(&pair);
-}
-
-static int compare_names(gconstpointer a, gconstpointer b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 char **ctl_pair_names(GError **err)
@@ -200,12 +221,12 @@ char **ctl_pair_names(GError **err)
             }
         }
     }
-    g_ptr_array_sort(names, compare_names);
+    g_ptr_array_sort(names, ctl_compare_words);
     g_ptr_array_add(names, NULL);
     return (char **)g_ptr_array_free(names, FALSE);
 }
 
-static CtlPair *find_named(const char *name, GError **err)
+static CtlPair *find_named(const char *name, bool rough, GError **err)
 {
     g_auto(GStrv) paths = conf_paths();
     g_auto(GStrv) names = NULL;
@@ -221,7 +242,7 @@ static CtlPair *find_named(const char *name, GError **err)
             return NULL;
         }
         if (conf && g_key_file_has_group(conf, name)) {
-            return pair_from_conf(conf, *path, name, err);
+            return pair_from_conf(conf, *path, name, rough, err);
         }
     }
     names = ctl_pair_names(NULL);
@@ -237,7 +258,7 @@ static CtlPair *find_named(const char *name, GError **err)
     return NULL;
 }
 
-CtlPair *ctl_pair_find(const char *name, GError **err)
+static CtlPair *find_pair(const char *name, bool rough, GError **err)
 {
     g_autoptr(CtlPair) pair = NULL;
     g_auto(GStrv) names = NULL;
@@ -245,7 +266,7 @@ CtlPair *ctl_pair_find(const char *name, GError **err)
 
     if (!ctl_sender_option && !ctl_receiver_option) {
         if (name) {
-            return find_named(name, err);
+            return find_named(name, rough, err);
         }
         names = ctl_pair_names(&why);
         if (why) {
@@ -253,7 +274,7 @@ CtlPair *ctl_pair_find(const char *name, GError **err)
             return NULL;
         }
         if (g_strv_length(names) == 1) {
-            return find_named(names[0], err);
+            return find_named(names[0], rough, err);
         }
         g_set_error(err, CTL_ERROR, CTL_ERROR_USAGE, names[0] ? "which pair? "
                     "Name one of those in pairs.conf, or give --sender and "
@@ -272,10 +293,20 @@ CtlPair *ctl_pair_find(const char *name, GError **err)
         return NULL;
     }
     pair->ends[1].endpoint = ctl_endpoint_parse(ctl_receiver_option, err);
-    if (!pair->ends[1].endpoint) {
+    if (!pair->ends[1].endpoint || !check_endpoints(pair, err)) {
         return NULL;
     }
     return g_steal_pointer(&pair);
+}
+
+CtlPair *ctl_pair_find(const char *name, GError **err)
+{
+    return find_pair(name, false, err);
+}
+
+CtlPair *ctl_pair_find_roughly(const char *name, GError **err)
+{
+    return find_pair(name, true, err);
 }
 
 /* ---- Asking ------------------------------------------------------------- */
@@ -315,6 +346,18 @@ static void begin_questions(CtlEnd *end)
     ctl_qmp_ask(end->qmp, "query-status", NULL);
 }
 
+/* What cannot be of QEMU's query-curling is no answer. */
+static void check_info(CtlEnd *end)
+{
+    if (end->info && (!*ctl_end_state(end) || !*ctl_end_role(end))) {
+        ctl_json_free(end->info);
+        end->info = NULL;
+        end->error = g_error_new(CTL_ERROR, CTL_ERROR_BAD_PEER, "%s: its "
+                                 "answer to query-curling has no role and "
+                                 "state; is this QEMU?", end->endpoint->text);
+    }
+}
+
 /* Go on with the questions to @end as far as they are answered.  True: there
  * is no more to ask. */
 static bool step_end(CtlEnd *end)
@@ -324,6 +367,7 @@ static bool step_end(CtlEnd *end)
 
         if (end->status) {
             end->info = answer;
+            check_info(end);
         } else {
             end->status = answer;
             if (answer) {
@@ -349,48 +393,67 @@ static void end_questions(CtlEnd *end, const GError *why)
     }
 }
 
-/* Has @end said that it is what is wanted? */
-static bool is_wanted(const CtlEnd *end, CtlWanted wanted)
+bool ctl_end_has_session(const CtlEnd *end)
 {
-    static const char *const with_session[] = {
+    static const char *const states[] = {
         "connecting", "syncing", "protected", "unprotected", NULL
     };
-    static const char *const with_round[] = {
+
+    return g_str_equal(ctl_end_role(end), "sender") &&
+           g_strv_contains(states, ctl_end_state(end));
+}
+
+static bool has_round(const CtlEnd *end)
+{
+    static const char *const states[] = {
         "standby", "suspect", "active", NULL
     };
 
+    return g_str_equal(ctl_end_role(end), "receiver") &&
+           g_strv_contains(states, ctl_end_state(end));
+}
+
+/* Has @end said that it is what is wanted? */
+static bool is_wanted(const CtlEnd *end, CtlWanted wanted)
+{
     switch (wanted) {
     case CTL_WANT_SENDER:
-        return g_str_equal(ctl_end_role(end), "sender") &&
-               g_strv_contains(with_session, ctl_end_state(end));
+        return ctl_end_has_session(end);
     case CTL_WANT_RECEIVER:
-        return g_str_equal(ctl_end_role(end), "receiver") &&
-               g_strv_contains(with_round, ctl_end_state(end));
+        return has_round(end);
     }
     return false;
 }
 
+bool ctl_pair_has_session(CtlPair *pair)
+{
+    const char *one = ctl_json_text(pair->ends[0].info, "session", NULL);
+    const char *other = ctl_json_text(pair->ends[1].info, "session", NULL);
+
+    return one && other && g_str_equal(one, other);
+}
+
 /*
  * Have the roles swapped?  They have if the one that is called receiver is a
- * sender, or runs the guest while the other one waits for a sender, as one
- * does that is to take over the other part; or if that one says nothing and
- * the other one is a receiver.
+ * sender, or runs the guest, and the other one is in its session, or gone, or
+ * waits for a sender; or if that one says nothing and the other one is a
+ * receiver.
  */
-static bool have_swapped(const CtlPair *pair)
+static bool have_swapped(CtlPair *pair)
 {
     const CtlEnd *called_sender = &pair->ends[0];
     const CtlEnd *called_receiver = &pair->ends[1];
-    const char *runstate = ctl_json_text(called_sender->status, "status", "");
+    bool waits = g_str_equal(ctl_end_role(called_sender), "receiver") ||
+                 g_str_equal(ctl_json_text(called_sender->status, "status",
+                                           ""), "inmigrate");
 
     if (!called_receiver->info) {
         return g_str_equal(ctl_end_role(called_sender), "receiver");
     }
     if (g_str_equal(ctl_end_role(called_receiver), "sender")) {
-        return true;
+        return waits || !called_sender->info;
     }
-    return g_str_equal(ctl_end_state(called_receiver), "active") &&
-           (g_str_equal(ctl_end_role(called_sender), "receiver") ||
-            g_str_equal(runstate, "inmigrate"));
+    return g_str_equal(ctl_end_state(called_receiver), "active") && waits;
 }
 
 typedef struct Questions {
@@ -473,7 +536,7 @@ static bool is_end_answered(void *opaque)
     return step_end(opaque);
 }
 
-static bool ask_end(CtlEnd *end, CtlDeadline deadline, GError **err)
+bool ctl_end_ask(CtlEnd *end, CtlDeadline deadline, GError **err)
 {
     g_autoptr(GError) why = NULL;
 
@@ -493,7 +556,7 @@ bool ctl_end_wait(CtlEnd *end, CtlEndCondition *holds, void *opaque,
     for (;;) {
         GError *why = NULL;
 
-        if (!ask_end(end, MIN(deadline, ctl_deadline()), err)) {
+        if (!ctl_end_ask(end, MIN(deadline, ctl_deadline()), err)) {
             return false;
         }
         if (!stay_open) {
@@ -605,12 +668,23 @@ static char *explain_sender(const char *state, const CtlEnd *sender)
 {
     g_autofree char *last = ctl_quote(ctl_json_text(sender->info, "last-error",
                                                     ""), 300);
-    const char *what = g_str_equal(state, "idle") ?
-        "nobody protects this guest yet" :
-        g_str_equal(state, "stopped") ? "protection was ended on request" :
-        g_str_equal(state, "failed") ? "protection has failed" :
-        "the receiver is lost or cannot follow; the sender goes on trying";
+    const char *what;
 
+    if (g_str_equal(state, "idle")) {
+        return g_strdup("nobody protects this guest yet");
+    }
+    if (g_str_equal(state, "stopped")) {
+        return g_strdup("protection was ended on request");
+    }
+    if (g_str_equal(state, "failed")) {
+        what = "protection has failed";
+    } else if (g_str_equal(state, "unprotected")) {
+        what = "the receiver is lost or cannot follow; the sender goes on "
+               "trying";
+    } else {
+        return g_strdup_printf("the sender's state is \"%s\", which this "
+                               "curlingctl does not know", state);
+    }
     return *last ? g_strdup_printf("%s: %s", what, last) : g_strdup(what);
 }
 
@@ -640,24 +714,94 @@ static CtlVerdict verdict_without_sender(CtlPair *pair, char **why)
     return CTL_VERDICT_UNKNOWN;
 }
 
-CtlVerdict ctl_pair_verdict(CtlPair *pair, char **why)
+/* Does @receiver say that it has nothing to do with @sender's session? */
+static bool is_stranger(const CtlEnd *sender, const CtlEnd *receiver)
+{
+    const char *one = ctl_json_text(sender->info, "session", NULL);
+    const char *other = ctl_json_text(receiver->info, "session", NULL);
+
+    if (one && other) {
+        return !g_str_equal(one, other);
+    }
+    return receiver->info &&
+           (!g_str_equal(ctl_end_role(receiver), "receiver") ||
+            g_str_equal(ctl_end_state(receiver), "listening"));
+}
+
+bool ctl_pair_is_mismatched(CtlPair *pair, GError **err)
 {
     const CtlEnd *sender = ctl_pair_sender(pair);
     const CtlEnd *receiver = ctl_pair_receiver(pair);
-    const char *state = ctl_end_state(sender);
-    const char *far = ctl_end_state(receiver);
+
+    if (!ctl_end_has_session(sender) || !is_stranger(sender, receiver)) {
+        return false;
+    }
+    g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s has a receiver at %s, "
+                "which is not %s: these two are no pair",
+                sender->endpoint->text,
+                ctl_json_text(sender->info, "address", "?"),
+                receiver->endpoint->text);
+    return true;
+}
+
+static bool runs(const CtlEnd *end)
+{
+    return g_str_equal(ctl_json_text(end->status, "status", ""), "running");
+}
+
+/* The receiver runs the guest, or the sender thinks so. */
+static char *explain_failover(CtlPair *pair)
+{
+    const CtlEnd *sender = ctl_pair_sender(pair);
+    const CtlEnd *receiver = ctl_pair_receiver(pair);
+
+    if (!g_str_equal(ctl_end_state(receiver), "active")) {
+        return g_strdup("the sender's guest is fenced: the receiver runs it, "
+                        "or may run it");
+    }
+    if (runs(sender) && runs(receiver)) {
+        return g_strdup_printf("BOTH run the guest: the receiver took over, "
+                               "and the sender does not know; end the QEMU at "
+                               "%s", sender->endpoint->text);
+    }
+    return g_strdup("the receiver took over and runs the guest; \"curlingctl "
+                    "protect\" protects it to a new receiver");
+}
+
+/* Both hold it, and nothing is stuck? */
+static CtlVerdict verdict_of_protected(CtlPair *pair, char **why)
+{
+    const CtlEnd *sender = ctl_pair_sender(pair);
+    const CtlEnd *receiver = ctl_pair_receiver(pair);
     const char *lagging = ctl_json_text(sender->info, "lagging", NULL);
+
+    if (is_stranger(sender, receiver)) {
+        *why = g_strdup_printf("the guest is protected by another receiver, at "
+                               "%s: these two are no pair",
+                               ctl_json_text(sender->info, "address", "?"));
+        return CTL_VERDICT_UNPROTECTED;
+    }
+    if (!lagging) {
+        lagging = ctl_json_text(receiver->info, "lagging", NULL);
+    }
+    if (lagging) {
+        *why = ctl_quote(lagging, 300);
+        return CTL_VERDICT_UNPROTECTED;
+    }
+    return CTL_VERDICT_PROTECTED;
+}
+
+CtlVerdict ctl_pair_verdict(CtlPair *pair, char **why)
+{
+    const CtlEnd *sender = ctl_pair_sender(pair);
+    const char *state = ctl_end_state(sender);
     g_autofree char *unused = NULL;
 
     why = why ? why : &unused;
     *why = NULL;
-    if (g_str_equal(far, "active") || g_str_equal(state, "fenced")) {
-        *why = g_strdup(g_str_equal(far, "active") ?
-                        "the receiver took over and runs the guest; "
-                        "\"curlingctl protect\" protects it to a new "
-                        "receiver" :
-                        "the sender's guest is fenced: the receiver runs it, "
-                        "or may run it");
+    if (g_str_equal(ctl_end_state(ctl_pair_receiver(pair)), "active") ||
+        g_str_equal(state, "fenced")) {
+        *why = explain_failover(pair);
         return CTL_VERDICT_FAILED_OVER;
     }
     if (!sender->info) {
@@ -673,15 +817,8 @@ CtlVerdict ctl_pair_verdict(CtlPair *pair, char **why)
                                "receiver itself", sender->endpoint->text);
         return CTL_VERDICT_UNPROTECTED;
     }
-    if (!lagging) {
-        lagging = ctl_json_text(receiver->info, "lagging", NULL);
-    }
-    if (g_str_equal(state, "protected") && lagging) {
-        *why = ctl_quote(lagging, 300);
-        return CTL_VERDICT_UNPROTECTED;
-    }
     if (g_str_equal(state, "protected")) {
-        return CTL_VERDICT_PROTECTED;
+        return verdict_of_protected(pair, why);
     }
     if (g_str_equal(state, "connecting") || g_str_equal(state, "syncing")) {
         return CTL_VERDICT_SYNCING;

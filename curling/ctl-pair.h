@@ -51,6 +51,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(CtlPair, ctl_pair_free)
  */
 CtlPair *ctl_pair_find(const char *name, GError **err);
 
+/* The same, but a setting in pairs.conf that is wrong is only complained of:
+ * for all but protect, as a failover must not fail for it. */
+CtlPair *ctl_pair_find_roughly(const char *name, GError **err);
+
 /* The names of all pairs, sorted; freed with g_strfreev().  A file that cannot
  * be read has no pairs; @err (may be NULL) is set then. */
 char **ctl_pair_names(GError **err);
@@ -94,6 +98,9 @@ bool ctl_end_wait(CtlEnd *end, CtlEndCondition *holds, void *opaque,
 
 /* Both ends have answered and have Curling, or @err says which has not. */
 bool ctl_pair_need_both(CtlPair *pair, GError **err);
+
+/* Ask @end alone.  False: interrupted, as of ctl_pair_ask(). */
+bool ctl_end_ask(CtlEnd *end, CtlDeadline deadline, GError **err);
 bool ctl_end_need(const CtlEnd *end, GError **err);
 
 /* "sender" or "receiver": the role of it, see ctl_pair_sender(). */
@@ -104,6 +111,16 @@ const char *ctl_end_state(const CtlEnd *end);
 
 /* The role that it told: "none", "sender", "receiver"; "" likewise. */
 const char *ctl_end_role(const CtlEnd *end);
+
+/* Is it a sender that has a receiver, or looks for one? */
+bool ctl_end_has_session(const CtlEnd *end);
+
+/* Are both in one session, by what they said? */
+bool ctl_pair_has_session(CtlPair *pair);
+
+/* The sender has a session, and the receiver says that it has nothing to do
+ * with that: then @err says so. */
+bool ctl_pair_is_mismatched(CtlPair *pair, GError **err);
 
 /* How the pair stands, by what both said.  @why, if not NULL, becomes a
  * sentence; freed by the caller. */

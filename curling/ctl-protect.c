@@ -14,12 +14,14 @@
 #include "ctl-report.h"
 #include "ctl-session.h"
 
-#define LOOK_MS 200
+#define LOOK_MS 200             /* between two looks at the first round */
+#define UNDO_MS 5000            /* what is undone waits for no end longer */
 
 static char *address;
 static char *interval;
 static char **set_options;
 static gboolean allow_plaintext;
+static gboolean replace;
 
 static const GOptionEntry entries[] = {
     { "address", 0, 0, G_OPTION_ARG_STRING, &address,
@@ -30,6 +32,9 @@ static const GOptionEntry entries[] = {
       "change another setting first; may be given again", "NAME=VALUE" },
     { "allow-plaintext", 0, 0, G_OPTION_ARG_NONE, &allow_plaintext,
       "let rounds cross a network that are not encrypted", NULL },
+    { "replace", 0, 0, G_OPTION_ARG_NONE, &replace,
+      "end a session whose receiver is lost; make sure that it is dead",
+      NULL },
     { NULL }
 };
 
@@ -43,12 +48,15 @@ typedef struct Change {
 
 typedef struct Protect {
     CtlPair *pair;
+    CtlEnd *sender;             /* as they were when it began */
+    CtlEnd *receiver;
     char *uri;
     GPtrArray *changes;
-    bool begun;                 /* migrate was said */
+    bool ended_before;          /* --replace ended a session */
     bool told_to_listen;        /* migrate-incoming was said */
-    bool seen_syncing;
-    int64_t began_us;
+    bool begun;                 /* migrate was said */
+    int64_t syncing_since_us;   /* 0: not now */
+    CtlDeadline connected_by;
 } Protect;
 
 static bool was_refused(const GError *why)
@@ -82,7 +90,7 @@ static bool add_setting(Protect *p, const char *name, const char *text,
         return false;
     }
     for (int i = 0; i < 2; i++) {
-        CtlEnd *end = i ? ctl_pair_receiver(p->pair) : ctl_pair_sender(p->pair);
+        CtlEnd *end = i ? p->receiver : p->sender;
 
         if (setting->side & (i ? CTL_SIDE_RECEIVER : CTL_SIDE_SENDER)) {
             Change *change = g_new0(Change, 1);
@@ -148,29 +156,24 @@ static bool change_settings(Protect *p, GError **err)
     return true;
 }
 
-/* The last one first, as one may be changed twice. */
-static void change_back(Protect *p)
+/* The last one first, as one may be changed twice.  False: some are as they
+ * were set. */
+static bool change_back(Protect *p)
 {
+    bool all = true;
+
     for (guint i = p->changes->len; i-- > 0;) {
         Change *change = g_ptr_array_index(p->changes, i);
 
-        if (change->before && change->end->qmp) {
-            g_autofree char *now = ctl_change(change->end, change->setting,
-                                              change->before, NULL);
-        }
-    }
-}
-
-static bool has_touched(const Protect *p)
-{
-    for (guint i = 0; i < p->changes->len; i++) {
-        const Change *change = g_ptr_array_index(p->changes, i);
-
         if (change->before) {
-            return true;
+            g_autofree char *now = ctl_end_need(change->end, NULL) ?
+                ctl_change(change->end, change->setting, change->before,
+                           NULL) : NULL;
+
+            all = all && now;
         }
     }
-    return p->begun || p->told_to_listen;
+    return all;
 }
 
 static bool accepts_disks(const Protect *p)
@@ -188,107 +191,108 @@ static bool accepts_disks(const Protect *p)
 
 /* ---- Undoing ------------------------------------------------------------ */
 
+static bool has_touched(const Protect *p)
+{
+    for (guint i = 0; i < p->changes->len; i++) {
+        const Change *change = g_ptr_array_index(p->changes, i);
+
+        if (change->before) {
+            return true;
+        }
+    }
+    return p->begun || p->told_to_listen || p->ended_before;
+}
+
+/* What became of the session that was begun here, for a person. */
+static char *undo_session(Protect *p)
+{
+    const char *where = p->sender->endpoint->text;
+    g_autoptr(GError) why = NULL;
+    bool was;
+
+    if (!ctl_end_ask(p->sender, ctl_deadline(), &why) ||
+        (p->begun && !ctl_session_end(p->sender, &was, &why)) ||
+        !ctl_end_need(p->sender, &why)) {
+        return g_strdup_printf("%s does not answer, so its session may go on; "
+                               "see curlingctl status", where);
+    }
+    /* The connection was closed to wait. */
+    ctl_end_ask(p->sender, ctl_deadline(), NULL);
+    return g_strdup_printf(ctl_end_has_session(p->sender) ?
+                           "the session of %s with another receiver goes on" :
+                           "the guest runs on at %s, not protected", where);
+}
+
 /* Whatever was begun is ended; says on stderr what state that leaves. */
 static void undo(Protect *p)
 {
-    g_autoptr(GError) why = NULL;
-    bool was = false;
+    g_autofree char *session = NULL;
+    bool settings;
 
     ctl_interrupt_clear();
-    if (!ctl_pair_ask(p->pair, ctl_deadline(), &why)) {
-        ctl_complain(p->pair->name, "what was begun is not undone; see "
-                     "curlingctl status");
-        return;
+    if (ctl_options.timeout_ms == 0 || ctl_options.timeout_ms > UNDO_MS) {
+        ctl_options.timeout_ms = UNDO_MS;
     }
-    change_back(p);
-    if (p->begun && !ctl_session_end(p->pair, &was, &why)) {
-        ctl_complain(p->pair->name, "the session could not be ended: %s",
-                     why->message);
-        return;
-    }
-    ctl_complain(p->pair->name, "the guest runs on at %s, not protected%s",
-                 ctl_pair_sender(p->pair)->endpoint->text,
-                 p->told_to_listen ? "; the receiver goes on listening" : "");
+    session = undo_session(p);
+    ctl_end_ask(p->receiver, ctl_deadline(), NULL);
+    settings = change_back(p);
+    ctl_complain(p->pair->name, "%s%s%s%s", session, settings ? "" :
+                 "; not all settings could be put back", p->told_to_listen ?
+                 "; the receiver goes on listening" : "", p->ended_before ?
+                 "; its session with the receiver before is ended" : "");
 }
 
 /* ---- Beginning ---------------------------------------------------------- */
 
-static bool is_one_of(const char *text, const char *a, const char *b,
-                      const char *c)
+/* It tries to reach a receiver that it had. */
+static bool has_lost_receiver(const CtlEnd *sender)
 {
-    return g_str_equal(text, a) || g_str_equal(text, b) ||
-           g_str_equal(text, c);
+    return ctl_end_has_session(sender) &&
+           g_str_equal(ctl_end_state(sender), "unprotected");
 }
 
-/* It tries to reach a receiver, and none holds its guest. */
-static bool is_alone(const CtlEnd *sender)
-{
-    return g_str_equal(ctl_end_role(sender), "sender") &&
-           (g_str_equal(ctl_end_state(sender), "unprotected") ||
-            g_str_equal(ctl_end_state(sender), "connecting"));
-}
-
-static bool is_in_session(const CtlEnd *sender)
-{
-    return is_alone(sender) ||
-           (g_str_equal(ctl_end_role(sender), "sender") &&
-            (g_str_equal(ctl_end_state(sender), "protected") ||
-             g_str_equal(ctl_end_state(sender), "syncing")));
-}
-
-static bool has_same_session(CtlPair *pair)
-{
-    const char *one = ctl_json_text(ctl_pair_sender(pair)->info, "session",
-                                    NULL);
-    const char *other = ctl_json_text(ctl_pair_receiver(pair)->info,
-                                      "session", NULL);
-
-    return one && other && g_str_equal(one, other);
-}
-
-/* Does the sender go to where this receiver listens? */
+/* Does the sender go to where this receiver listens, which then is a process
+ * that took the place of the one before? */
 static bool goes_there(Protect *p)
 {
-    CtlExamination wanted = { .hosts = false };
+    CtlExamination wanted = { .measure = false };
     g_autofree char *uri = NULL;
 
+    if (!g_str_equal(ctl_end_state(p->receiver), "listening")) {
+        return false;
+    }
     ctl_pair_examination(p->pair, address, allow_plaintext, &wanted);
     uri = ctl_address_of(p->pair, wanted.address, NULL);
-    return uri && g_str_equal(uri, ctl_json_text(
-        ctl_pair_sender(p->pair)->info, "address", ""));
+    return uri && g_str_equal(uri, ctl_json_text(p->sender->info, "address",
+                                                 ""));
 }
 
 /*
  * Does a session with this receiver go on already, or will it, as the sender
- * tries to get there?  One that has lost its receiver is ended, so that
- * another one can begin.
+ * tries to get there?  An error: one with another receiver, unless it is lost
+ * and to be replaced.
  */
 static bool has_begun(Protect *p, GError **err)
 {
-    CtlEnd *sender = ctl_pair_sender(p->pair);
-    bool was;
+    const char *where = p->sender->endpoint->text;
+    g_autofree char *to = ctl_quote(ctl_json_text(p->sender->info, "address",
+                                                  "?"), 200);
 
-    if (!is_in_session(sender)) {
+    if (!ctl_end_has_session(p->sender) || !ctl_end_need(p->receiver, err)) {
         return false;
     }
-    if (!ctl_end_need(ctl_pair_receiver(p->pair), err)) {
-        return false;
-    }
-    if (has_same_session(p->pair) || (is_alone(sender) && goes_there(p))) {
+    if (ctl_pair_has_session(p->pair) || goes_there(p)) {
         return true;
     }
-    if (!is_alone(sender)) {
+    if (!has_lost_receiver(p->sender)) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is in a session with "
                     "another receiver already, at %s; end that first: "
-                    "curlingctl unprotect", sender->endpoint->text,
-                    ctl_json_text(sender->info, "address", "?"));
-        return false;
-    }
-    ctl_complain(p->pair->name, "the session with the receiver at %s, which is "
-                 "lost, is ended",
-                 ctl_json_text(sender->info, "address", "?"));
-    if (ctl_session_end(p->pair, &was, err)) {
-        ctl_pair_ask(p->pair, ctl_deadline(), err);
+                    "curlingctl unprotect", where, to);
+    } else if (!replace) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s has lost its "
+                    "receiver at %s, which may live, hold a round and start "
+                    "the guest; make sure that it is dead, and say --replace",
+                    where, to);
     }
     return false;
 }
@@ -300,27 +304,30 @@ static bool is_listening(CtlEnd *receiver, void *opaque, GError **err)
            g_str_equal(ctl_end_state(receiver), "listening");
 }
 
+/* It is told the address, and tells which port it took. */
 static bool have_it_listen(Protect *p, GError **err)
 {
-    CtlEnd *receiver = ctl_pair_receiver(p->pair);
     g_autoptr(CtlJson) done =
-        ctl_qmp_call(receiver->qmp, ctl_deadline(), err, "migrate-incoming",
+        ctl_qmp_call(p->receiver->qmp, ctl_deadline(), err, "migrate-incoming",
                      "{s:s}", "uri", p->uri);
 
     if (!done) {
         return false;
     }
     p->told_to_listen = true;
-    return ctl_end_wait(receiver, is_listening, NULL, true, ctl_deadline(),
-                        err);
+    if (!ctl_end_wait(p->receiver, is_listening, NULL, true, ctl_deadline(),
+                      err)) {
+        return false;
+    }
+    g_free(p->uri);
+    p->uri = ctl_address_of(p->pair, NULL, err);
+    return p->uri;
 }
 
-static bool begin(Protect *p, GError **err)
+static bool examine(Protect *p, GError **err)
 {
-    CtlExamination wanted = { .hosts = false };
+    CtlExamination wanted = { .measure = false };
     g_autoptr(GPtrArray) findings = NULL;
-    g_autoptr(CtlJson) done = NULL;
-    GError *why = NULL;
 
     ctl_pair_examination(p->pair, address, allow_plaintext, &wanted);
     wanted.disks_accepted = wanted.disks_accepted || accepts_disks(p);
@@ -331,17 +338,33 @@ static bool begin(Protect *p, GError **err)
     ctl_report_findings(stderr, findings, CTL_SEVERITY_WARNING);
     if (ctl_examine_failed(findings)) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "this pair cannot be "
-                    "protected as it is; nothing was changed");
+                    "protected as it is");
         return false;
     }
     p->uri = ctl_address_of(p->pair, wanted.address, err);
-    if (!p->uri || !change_settings(p, err) ||
-        (ctl_is_deferred(ctl_pair_receiver(p->pair)) &&
-         !have_it_listen(p, err))) {
+    return p->uri;
+}
+
+static bool end_before(Protect *p, GError **err)
+{
+    if (!ctl_end_has_session(p->sender)) {
+        return true;
+    }
+    return ctl_session_end(p->sender, &p->ended_before, err) &&
+           ctl_end_ask(p->sender, ctl_deadline(), err);
+}
+
+static bool begin(Protect *p, GError **err)
+{
+    g_autoptr(CtlJson) done = NULL;
+    GError *why = NULL;
+
+    if (!examine(p, err) || !change_settings(p, err) || !end_before(p, err) ||
+        (ctl_is_deferred(p->receiver) && !have_it_listen(p, err))) {
         return false;
     }
-    done = ctl_qmp_call(ctl_pair_sender(p->pair)->qmp, ctl_deadline(), &why,
-                        "migrate", "{s:s}", "uri", p->uri);
+    done = ctl_qmp_call(p->sender->qmp, ctl_deadline(), &why, "migrate",
+                        "{s:s}", "uri", p->uri);
     /* Unless QEMU said no, it may have begun. */
     p->begun = !was_refused(why);
     if (why) {
@@ -354,67 +377,82 @@ static bool begin(Protect *p, GError **err)
 
 static void show_progress(Protect *p, const CtlJson *migration)
 {
-    uint64_t total = ctl_json_int(migration, "ram.total", 0);
-    uint64_t left = ctl_json_int(migration, "ram.remaining", 0);
+    int64_t total = ctl_json_amount(migration, "ram.total");
+    int64_t left = ctl_json_amount(migration, "ram.remaining");
 
-    if (total && left <= total) {
-        ctl_report_progress(total - left, total,
-                            g_get_monotonic_time() - p->began_us);
+    if (total > 0 && left >= 0 && left <= total) {
+        ctl_report_progress(total - left, total, g_get_monotonic_time() -
+                            p->syncing_since_us);
     }
 }
 
-static bool has_failed(const char *state)
+/* The first round takes as long as it takes, and shows how far it is. */
+static void look_at_round(Protect *p, GError **err)
 {
-    return is_one_of(state, "failed", "stopped", "fenced") ||
-           g_str_equal(state, "idle");
+    g_autoptr(CtlJson) migration = NULL;
+
+    if (!p->syncing_since_us) {
+        p->syncing_since_us = g_get_monotonic_time();
+    }
+    migration = ctl_qmp_call(p->sender->qmp, ctl_deadline(), err,
+                             "query-migrate", NULL);
+    show_progress(p, migration);
+}
+
+/* To reach the receiver has an end, also when it is lost in the round. */
+static void look_for_receiver(Protect *p, const char *last, GError **err)
+{
+    if (p->syncing_since_us) {
+        p->syncing_since_us = 0;
+        p->connected_by = ctl_deadline();
+        ctl_report_progress_end();
+        ctl_complain(p->pair->name, "the receiver is lost in the first round "
+                     "(%s); the sender tries again", last);
+    }
+    if (g_get_monotonic_time() >= p->connected_by) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_TIMEOUT, "the receiver cannot be "
+                    "reached at %s: %s", p->uri, last);
+    }
 }
 
 /* One look.  True: protected.  Else goes on unless @err is set. */
-static bool look(Protect *p, CtlDeadline connected_by, GError **err)
+static bool look(Protect *p, GError **err)
 {
-    CtlEnd *sender = ctl_pair_sender(p->pair);
-    g_autoptr(CtlJson) migration = NULL;
     g_autofree char *last = NULL;
     const char *state;
 
-    if (!ctl_pair_ask(p->pair, ctl_deadline(), err) ||
-        !ctl_end_need(sender, err)) {
+    if (!ctl_end_ask(p->sender, ctl_deadline(), err) ||
+        !ctl_end_need(p->sender, err)) {
         return false;
     }
-    state = ctl_end_state(sender);
-    last = ctl_quote(ctl_json_text(sender->info, "last-error",
+    state = ctl_end_state(p->sender);
+    last = ctl_quote(ctl_json_text(p->sender->info, "last-error",
                                    "no reason given"), 400);
-    if (g_str_equal(state, "protected")) {
-        return true;
-    }
-    if (has_failed(state)) {
+    if (!ctl_end_has_session(p->sender)) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s cannot protect its "
-                    "guest: %s", sender->endpoint->text, last);
-        return false;
-    }
-    if (g_str_equal(state, "syncing")) {
-        if (!p->seen_syncing) {
-            p->seen_syncing = true;
-            p->began_us = g_get_monotonic_time();
-        }
-        migration = ctl_qmp_call(sender->qmp, ctl_deadline(), err,
-                                 "query-migrate", NULL);
-        show_progress(p, migration);
-    } else if (!p->seen_syncing && g_get_monotonic_time() >= connected_by) {
-        g_set_error(err, CTL_ERROR, CTL_ERROR_TIMEOUT, "the receiver cannot be "
-                    "reached at %s: %s", p->uri, last);
+                    "guest: %s", p->sender->endpoint->text, last);
+    } else if (!g_str_equal(ctl_json_text(p->sender->info, "address", p->uri),
+                            p->uri)) {
+        p->begun = false;
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "somebody else has begun "
+                    "another session of %s", p->sender->endpoint->text);
+    } else if (g_str_equal(state, "protected")) {
+        return true;
+    } else if (g_str_equal(state, "syncing")) {
+        look_at_round(p, err);
+    } else {
+        look_for_receiver(p, last, err);
     }
     return false;
 }
 
 static bool wait_protected(Protect *p, GError **err)
 {
-    CtlDeadline connected_by = ctl_deadline();
     GError *why = NULL;
 
-    p->began_us = g_get_monotonic_time();
+    p->connected_by = ctl_deadline();
     for (;;) {
-        bool there = look(p, connected_by, &why);
+        bool there = look(p, &why);
 
         /* Others may look as well. */
         ctl_pair_close(p->pair);
@@ -434,44 +472,63 @@ static void print_summary(Protect *p)
     g_autofree char *every =
         ctl_kind_format(CTL_KIND_TIME, ctl_json_int(info, "interval-ms", 0));
 
-    printf("protected: a round every %s, to %s\n",
+    ctl_say("protected: a round every %s, to %s\n",
            g_str_equal(every, "0") ? "moment" : every,
            ctl_json_text(info, "address", "?"));
 }
 
+/* Of a guest that is protected, or will be without us, only settings
+ * change, and are what is undone. */
+static bool join(Protect *p, GError **err)
+{
+    GError *why = NULL;
+
+    p->uri = g_strdup(ctl_json_text(p->sender->info, "address", "?"));
+    if (change_settings(p, &why) && wait_protected(p, &why)) {
+        return true;
+    }
+    ctl_interrupt_clear();
+    ctl_end_ask(p->sender, ctl_deadline(), NULL);
+    ctl_end_ask(p->receiver, ctl_deadline(), NULL);
+    g_prefix_error(&why, "%s, and its session goes on: ", change_back(p) ?
+                   "settings are as before" :
+                   "not all settings could be put back");
+    g_propagate_error(err, why);
+    return false;
+}
+
 static bool run(Protect *p, GError **err)
 {
-    bool begun;
     GError *why = NULL;
+    bool begun;
 
     if (!ctl_pair_ask(p->pair, ctl_deadline(), err)) {
         return false;
     }
+    p->sender = ctl_pair_sender(p->pair);
+    p->receiver = ctl_pair_receiver(p->pair);
     if (p->pair->swapped) {
         ctl_complain(p->pair->name, "roles have swapped: the sender is %s now",
-                     ctl_pair_sender(p->pair)->endpoint->text);
+                     p->sender->endpoint->text);
     }
     begun = has_begun(p, &why);
-    if (why || !add_settings(p, &why)) {
-        g_propagate_error(err, why);
-        return false;
-    }
-    if (begun) {
-        p->uri = g_strdup(ctl_json_text(ctl_pair_sender(p->pair)->info,
-                                        "address", "?"));
-        /* It was not begun here, so it is not undone here. */
-        return change_settings(p, err) && wait_protected(p, err);
-    }
-    if (begin(p, &why) && wait_protected(p, &why)) {
-        return true;
+    if (!why && add_settings(p, &why)) {
+        if (begun) {
+            return join(p, err);
+        }
+        if (begin(p, &why) && wait_protected(p, &why)) {
+            return true;
+        }
     }
     if (has_touched(p)) {
         ctl_complain(p->pair->name, "%s", why->message);
-        g_clear_error(&why);
+        g_error_free(why);
         undo(p);
-    } else {
-        g_propagate_error(err, why);
+        return false;
     }
+    g_propagate_error(err, g_error_new(why->domain, why->code, "%s; nothing "
+                                       "was changed", why->message));
+    g_error_free(why);
     return false;
 }
 

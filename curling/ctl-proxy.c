@@ -63,7 +63,7 @@ static void join(Pipe *in, Pipe *out)
             { in->at_end || !is_empty(in) ? -1 : in->from, POLLIN, 0 },
             { is_empty(in) ? -1 : in->to, POLLOUT, 0 },
             { out->at_end || !is_empty(out) ? -1 : out->from, POLLIN, 0 },
-            /* POLLERR of it tells that nobody listens. */
+            /* These tell that nobody listens: POLLERR, POLLHUP. */
             { out->to, is_empty(out) ? 0 : POLLOUT, 0 },
         };
 
@@ -89,7 +89,8 @@ static void join(Pipe *in, Pipe *out)
             shutdown(in->to, SHUT_WR);
             in->closed = true;
         }
-        if ((out->at_end && is_empty(out)) || (fds[3].revents & POLLERR)) {
+        if ((out->at_end && is_empty(out)) ||
+            (fds[3].revents & (POLLERR | POLLHUP))) {
             return;
         }
     }

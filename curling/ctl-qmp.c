@@ -182,8 +182,9 @@ static void hear_all(CtlQmp *qmp)
             said = ctl_json_parse(text, len, &why);
         }
         if (why) {
-            fail(qmp, CTL_ERROR_BAD_PEER, "this is no QMP socket: %s",
-                 why->message);
+            fail(qmp, CTL_ERROR_BAD_PEER, "%s: %s", qmp->state == QMP_READY ?
+                 "what it says cannot be understood" :
+                 "this is no QMP socket", why->message);
             g_error_free(why);
         }
         if (!said) {

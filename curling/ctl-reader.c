@@ -93,10 +93,10 @@ static bool see(CtlReader *reader, char byte)
     return false;
 }
 
-/* What is left of @reader's bytes moves to their start. */
+/* What is left of @reader's bytes moves to their start, now and then. */
 static void drop_taken(CtlReader *reader)
 {
-    if (reader->taken) {
+    if (reader->taken > reader->bytes->len / 2) {
         g_byte_array_remove_range(reader->bytes, 0, reader->taken);
         reader->seen -= reader->taken;
         reader->taken = 0;
@@ -149,8 +149,8 @@ static size_t scan(CtlReader *reader, const char **failure)
             return 0;
         }
         if (reader->seen - reader->taken >= CTL_READER_MAX_BYTES) {
-            *failure = fail(reader, "it says a JSON object of more than %d "
-                            "MiB", CTL_READER_MAX_BYTES >> 20);
+            *failure = fail(reader, "it says more than %d MiB at "
+                            "once", CTL_READER_MAX_BYTES >> 20);
             return 0;
         }
     }

@@ -21,7 +21,7 @@ void ctl_pair_examination(CtlPair *pair, const char *address,
         .allow_plaintext = allow_plaintext || pair->allow_plaintext,
         .disks_accepted = g_str_equal(ctl_json_text(
             ctl_pair_sender(pair)->info, "disks", ""), "unsafe-ahead"),
-        .hosts = wanted->hosts,
+        .measure = wanted->measure,
     };
     /* What protect would set counts too. */
     for (guint i = 0; i + 1 < pair->settings->len; i += 2) {

@@ -88,26 +88,26 @@ static int64_t sent_bytes(CtlPair *pair)
     }
     migration = ctl_qmp_call(sender->qmp, ctl_deadline_in(LOOK_MS), NULL,
                              "query-migrate", NULL);
-    return ctl_json_int(migration, "ram.transferred", -1);
+    return ctl_json_amount(migration, "ram.transferred");
 }
 
 CtlSample ctl_sample_take(CtlPair *pair, const CtlSample *before)
 {
     const CtlJson *info = ctl_pair_sender(pair)->info;
     const CtlJson *last = ctl_json_get(info, "last-round");
-    int64_t lag_ms = ctl_json_int(info, "lag-ms", -1);
+    int64_t lag_ms = ctl_json_amount(info, "lag-ms");
     CtlSample sample = {
         .time_us = g_get_real_time(),
         .verdict = ctl_pair_verdict(pair, NULL),
-        .round = ctl_json_int(last, "number", -1),
-        .committed = ctl_json_int(info, "rounds-committed", -1),
+        .round = ctl_json_amount(last, "number"),
+        .committed = ctl_json_amount(info, "rounds-committed"),
         .sent_bytes = sent_bytes(pair),
         .rounds_per_s = -1,
         .figures = {
-            [CTL_FIGURE_PAUSE] = ctl_json_int(last, "pause-us", -1),
-            [CTL_FIGURE_DIRTY] = ctl_json_int(last, "dirty-pages", -1),
-            [CTL_FIGURE_BYTES] = ctl_json_int(last, "bytes", -1),
-            [CTL_FIGURE_SHIP] = ctl_json_int(last, "ship-us", -1),
+            [CTL_FIGURE_PAUSE] = ctl_json_amount(last, "pause-us"),
+            [CTL_FIGURE_DIRTY] = ctl_json_amount(last, "dirty-pages"),
+            [CTL_FIGURE_BYTES] = ctl_json_amount(last, "bytes"),
+            [CTL_FIGURE_SHIP] = ctl_json_amount(last, "ship-us"),
             [CTL_FIGURE_RATE] = -1,
             [CTL_FIGURE_LAG] = lag_ms < 0 ? -1 : lag_ms * 1000,
         },

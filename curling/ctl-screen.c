@@ -7,6 +7,7 @@
 
 #include <langinfo.h>
 #include <ncurses.h>
+#include <term.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -30,10 +31,15 @@ static gboolean read_keys(gint fd, GIOCondition condition, gpointer opaque)
     int key;
 
     (void)fd;
-    (void)condition;
     (void)opaque;
     while ((key = getch()) != ERR) {
         on_key(key, on_opaque);
+    }
+    if (condition & (G_IO_HUP | G_IO_ERR)) {
+        /* The terminal is gone. */
+        ctl_interrupt();
+        key_source = 0;
+        return G_SOURCE_REMOVE;
     }
     return G_SOURCE_CONTINUE;
 }
@@ -71,11 +77,17 @@ bool ctl_screen_begin(CtlScreenDraw *draw, CtlScreenKey *key, void *opaque,
                       GError **err)
 {
     screen = newterm(NULL, stdout, stdin);
+    if (screen && !tigetstr("cup")) {
+        /* It cannot move its cursor. */
+        endwin();
+        delscreen(screen);
+        screen = NULL;
+    }
     if (!screen) {
         const char *term = g_getenv("TERM");
 
-        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "the terminal \"%s\" is "
-                    "not known here; set TERM, or say \"curlingctl watch | "
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "the terminal \"%s\" "
+                    "cannot show this; set TERM, or say \"curlingctl watch | "
                     "cat\"", term ? term : "");
         return false;
     }
@@ -124,14 +136,17 @@ static void colour_on(CtlColour colour)
 void ctl_screen_line(CtlColour colour, const char *fmt, ...)
 {
     g_autofree char *text = NULL;
+    g_autofree char *clean = NULL;
     va_list args;
 
     va_start(args, fmt);
     text = g_strdup_vprintf(fmt, args);
     va_end(args);
+    clean = ctl_quote(text, 1000);
     if (row < LINES - 1) {
         colour_on(colour);
-        mvaddnstr(row, 0, text, -1);
+        mvaddnstr(row, 0, *text == ' ' ? " " : "", -1);
+        addnstr(clean, -1);
         /* What is longer went on in the next line. */
         if (getcury(stdscr) > row) {
             move(row + 1, 0);

@@ -9,25 +9,14 @@
 
 /* ---- Its end ------------------------------------------------------------ */
 
-static bool has_session(const CtlEnd *sender)
-{
-    static const char *const states[] = {
-        "connecting", "syncing", "protected", "unprotected", NULL
-    };
-
-    return g_str_equal(ctl_end_role(sender), "sender") &&
-           g_strv_contains(states, ctl_end_state(sender));
-}
-
 static bool has_ended(CtlEnd *sender, void *opaque, GError **err)
 {
     (void)opaque;
-    return ctl_end_need(sender, err) && !has_session(sender);
+    return ctl_end_need(sender, err) && !ctl_end_has_session(sender);
 }
 
-bool ctl_session_end(CtlPair *pair, bool *was, GError **err)
+bool ctl_session_end(CtlEnd *sender, bool *was, GError **err)
 {
-    CtlEnd *sender = ctl_pair_sender(pair);
     g_autoptr(CtlJson) done = NULL;
     GError *why = NULL;
 
@@ -41,7 +30,7 @@ bool ctl_session_end(CtlPair *pair, bool *was, GError **err)
                     sender->endpoint->text);
         return false;
     }
-    if (!has_session(sender)) {
+    if (!ctl_end_has_session(sender)) {
         return true;
     }
     *was = true;
@@ -122,6 +111,11 @@ static bool go_over(CtlPair *pair, CtlEnd *end, const char *command,
                     g_str_equal(ctl_json_text(receiver->info, "guard", ""),
                                 "lease") ?
                     ": it waits until the sender's lease is over" : "");
+    } else if (!runs && g_error_matches(why, CTL_ERROR,
+                                        CTL_ERROR_INTERRUPTED)) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_INTERRUPTED, "interrupted: the "
+                    "guest is on its way to %s; see curlingctl status",
+                    receiver->endpoint->text);
     } else if (!runs) {
         g_propagate_error(err, g_steal_pointer(&why));
     }

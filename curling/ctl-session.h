@@ -10,11 +10,11 @@
 
 #include "ctl-pair.h"
 
-/* All of these are about a pair that was asked before, and wait until it is
+/* All of these are about ends that were asked before, and wait until it is
  * done.  False: @err is set. */
 
-/* The sender ends its session and the guest runs on; *@was: there was one. */
-bool ctl_session_end(CtlPair *pair, bool *was, GError **err);
+/* @sender ends its session and the guest runs on; *@was: there was one. */
+bool ctl_session_end(CtlEnd *sender, bool *was, GError **err);
 
 /* The receiver runs the guest: asked there, or at the sender.  @err says where
  * it runs if that is known. */

@@ -33,7 +33,7 @@ int ctl_set_main(int argc, char **argv)
     if (!value) {
         return ctl_fail(NULL, err);
     }
-    if (!ctl_pair_ask(pair, ctl_deadline(), &err)) {
+    if (!ctl_ask_for_setting(pair, setting, &err)) {
         return ctl_fail(pair->name, err);
     }
     for (CtlSide side = CTL_SIDE_SENDER; side <= CTL_SIDE_RECEIVER; side++) {
@@ -51,7 +51,7 @@ int ctl_set_main(int argc, char **argv)
             status = CTL_EXIT_ERROR;
             continue;
         }
-        printf("%s %s: %s is %s now\n", ctl_pair_role_of(pair, end),
+        ctl_say("%s %s: %s is %s now\n", ctl_pair_role_of(pair, end),
                end->endpoint->text, setting->name, now);
     }
     return status;

@@ -25,7 +25,7 @@ static const char *pair_title(const CtlPair *pair)
 static char *round_words(const CtlEnd *end)
 {
     int64_t round = ctl_json_int(end->info, "last-round.number", -1);
-    int64_t lag_ms = ctl_json_int(end->info, "lag-ms", -1);
+    int64_t lag_ms = ctl_json_amount(end->info, "lag-ms");
     g_autofree char *lag = NULL;
 
     if (round < 0) {
@@ -43,7 +43,7 @@ static void print_end(CtlPair *pair, const CtlEnd *end)
     g_autofree char *round = round_words(end);
     g_autoptr(GError) why = NULL;
 
-    printf("  %-9s %s: ", ctl_pair_role_of(pair, end), end->endpoint->text);
+    ctl_say("  %-9s %s: ", ctl_pair_role_of(pair, end), end->endpoint->text);
     if (!ctl_end_need(end, &why)) {
         /* The sentence begins with the endpoint too. */
         const char *text = why->message;
@@ -51,10 +51,10 @@ static void print_end(CtlPair *pair, const CtlEnd *end)
         if (g_str_has_prefix(text, end->endpoint->text)) {
             text += strlen(end->endpoint->text) + 2;
         }
-        printf("%s\n", text);
+        ctl_say("%s\n", text);
         return;
     }
-    printf("%s%s%s, guest %s\n", ctl_end_state(end), *round ? ", " : "", round,
+    ctl_say("%s%s%s, guest %s\n", ctl_end_state(end), *round ? ", " : "", round,
            ctl_json_text(end->status, "status", "?"));
 }
 
@@ -63,23 +63,23 @@ static void print_figures(const CtlJson *info)
     static const char *const parts[] = { "p50", "p99", "max" };
 
     if (ctl_json_get(info, "pause-us.p50")) {
-        printf("  pauses   ");
+        ctl_say("  pauses   ");
         for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
             g_autofree char *path = g_strconcat("pause-us.", parts[i], NULL);
             g_autofree char *time = ctl_about_time(ctl_json_int(info, path,
                                                                 0));
 
-            printf("%s %s %s", i ? "," : "", parts[i], time);
+            ctl_say("%s %s %s", i ? "," : "", parts[i], time);
         }
-        printf("\n");
+        ctl_say("\n");
     }
     if (ctl_json_get(info, "last-round")) {
         g_autofree char *bytes =
-            ctl_about_bytes(ctl_json_int(info, "last-round.bytes", 0));
+            ctl_about_bytes(MAX(ctl_json_amount(info, "last-round.bytes"), 0));
         g_autofree char *ship =
-            ctl_about_time(ctl_json_int(info, "last-round.ship-us", 0));
+            ctl_about_time(MAX(ctl_json_amount(info, "last-round.ship-us"), 0));
 
-        printf("  a round   %" G_GINT64_FORMAT " dirty pages, %s sent, at the "
+        ctl_say("  a round   %" G_GINT64_FORMAT " dirty pages, %s sent, at the "
                "receiver after %s\n",
                ctl_json_int(info, "last-round.dirty-pages", 0), bytes, ship);
     }
@@ -93,7 +93,7 @@ static void print_warnings(const CtlJson *info)
         g_autofree char *text = ctl_quote(ctl_json_text(
             ctl_json_at(warnings, i), NULL, ""), 300);
 
-        printf("  warning   %s\n", text);
+        ctl_say("  warning   %s\n", text);
     }
 }
 
@@ -112,14 +112,14 @@ static void print_connection(CtlPair *pair)
         return;
     }
     quoted = ctl_quote(address, 200);
-    printf("  rounds    to %s, %s", quoted, ctl_json_bool(sender, "tls") ?
+    ctl_say("  rounds    to %s, %s", quoted, ctl_json_bool(sender, "tls") ?
            "encrypted" : "not encrypted");
     if (receiver) {
-        printf("; on silence: %s, guard: %s",
+        ctl_say("; on silence: %s, guard: %s",
                ctl_json_text(receiver, "on-silence", "?"),
                ctl_json_text(receiver, "guard", "?"));
     }
-    printf("\n");
+    ctl_say("\n");
 }
 
 static void print_screen(CtlPair *pair)
@@ -127,10 +127,10 @@ static void print_screen(CtlPair *pair)
     g_autofree char *why = NULL;
     CtlVerdict verdict = ctl_pair_verdict(pair, &why);
 
-    printf("%s: %s%s%s\n", pair_title(pair), ctl_verdict_word(verdict),
+    ctl_say("%s: %s%s%s\n", pair_title(pair), ctl_verdict_word(verdict),
            why ? ": " : "", why ? why : "");
     if (pair->swapped) {
-        printf("  roles     have swapped: the sender is %s now\n",
+        ctl_say("  roles     have swapped: the sender is %s now\n",
                ctl_pair_sender(pair)->endpoint->text);
     }
     print_end(pair, ctl_pair_sender(pair));
@@ -146,11 +146,11 @@ static void print_row(CtlPair *pair)
     CtlVerdict verdict = ctl_pair_verdict(pair, &why);
     const CtlEnd *sender = ctl_pair_sender(pair);
     const CtlEnd *receiver = ctl_pair_receiver(pair);
-    int64_t lag_ms = ctl_json_int(sender->info, "lag-ms", -1);
+    int64_t lag_ms = ctl_json_amount(sender->info, "lag-ms");
     g_autofree char *lag = lag_ms < 0 ? g_strdup("-") :
                            ctl_about_time(lag_ms * 1000);
 
-    printf("%-16s %-14s %-12s %-12s %-8s%s\n", pair_title(pair),
+    ctl_say("%-16s %-14s %-12s %-12s %-8s%s\n", pair_title(pair),
            ctl_verdict_word(verdict),
            *ctl_end_state(sender) ? ctl_end_state(sender) : "no answer",
            *ctl_end_state(receiver) ? ctl_end_state(receiver) : "no answer",
@@ -199,7 +199,7 @@ static CtlJson *pair_json(CtlPair *pair)
 static void add_pair(GPtrArray *pairs, const char *name, CtlExit *status)
 {
     GError *err = NULL;
-    CtlPair *pair = ctl_pair_find(name, &err);
+    CtlPair *pair = ctl_pair_find_roughly(name, &err);
 
     if (pair) {
         g_ptr_array_add(pairs, pair);
@@ -253,11 +253,11 @@ static void print_pairs(GPtrArray *pairs, bool as_table)
             ctl_json_append(list, pair_json(g_ptr_array_index(pairs, i)));
         }
         text = ctl_json_dump(list);
-        printf("%s\n", text);
+        ctl_say("%s\n", text);
     } else if (!as_table) {
         print_screen(g_ptr_array_index(pairs, 0));
     } else {
-        printf("%-16s %-14s %-12s %-12s %s\n", "pair", "state", "sender",
+        ctl_say("%-16s %-14s %-12s %-12s %s\n", "pair", "state", "sender",
                "receiver", "lag");
         for (guint i = 0; i < pairs->len; i++) {
             print_row(g_ptr_array_index(pairs, i));

@@ -24,7 +24,8 @@ int ctl_switchover_main(int argc, char **argv)
         return ctl_fail(NULL, err);
     }
     if (!ctl_pair_ask(pair, ctl_deadline(), &err) ||
-        !ctl_pair_need_both(pair, &err)) {
+        !ctl_pair_need_both(pair, &err) ||
+        ctl_pair_is_mismatched(pair, &err)) {
         return ctl_fail(pair->name, err);
     }
     sender = ctl_pair_sender(pair);
@@ -32,7 +33,7 @@ int ctl_switchover_main(int argc, char **argv)
     if (!ctl_session_hand_over(pair, &err)) {
         return ctl_fail(pair->name, err);
     }
-    printf("the guest runs at %s; the QEMU at %s can quit\n",
+    ctl_say("the guest runs at %s; the QEMU at %s can quit\n",
            receiver->endpoint->text, sender->endpoint->text);
     return CTL_EXIT_OK;
 }

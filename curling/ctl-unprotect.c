@@ -9,10 +9,18 @@
 #include "ctl-options.h"
 #include "ctl-session.h"
 
+/* Then the one that is named may have taken its place. */
+static bool has_lost_receiver(CtlPair *pair)
+{
+    return g_str_equal(ctl_end_state(ctl_pair_sender(pair)), "unprotected");
+}
+
 int ctl_unprotect_main(int argc, char **argv)
 {
     g_autoptr(CtlPair) pair = NULL;
     GError *err = NULL;
+    g_autofree char *lost = NULL;
+    CtlEnd *sender;
     bool was;
 
     pair = ctl_options_parse_pair("The receiver forgets its round and waits "
@@ -21,12 +29,23 @@ int ctl_unprotect_main(int argc, char **argv)
     if (!pair) {
         return ctl_fail(NULL, err);
     }
-    if (!ctl_pair_ask_for(pair, CTL_WANT_SENDER, ctl_deadline(), &err) ||
-        !ctl_session_end(pair, &was, &err)) {
+    if (!ctl_pair_ask(pair, ctl_deadline(), &err) ||
+        (!has_lost_receiver(pair) && ctl_pair_is_mismatched(pair, &err))) {
         return ctl_fail(pair->name, err);
     }
-    printf(was ? "not protected any more; the guest runs on at %s\n" :
-           "the guest at %s was not protected\n",
-           ctl_pair_sender(pair)->endpoint->text);
+    sender = ctl_pair_sender(pair);
+    lost = g_strdup(has_lost_receiver(pair) ?
+                    ctl_json_text(sender->info, "address", NULL) : NULL);
+    if (!ctl_session_end(sender, &was, &err)) {
+        return ctl_fail(pair->name, err);
+    }
+    if (lost) {
+        ctl_complain(pair->name, "the receiver at %s is not heard: if it "
+                     "lives, it holds a round of this guest and may start it; "
+                     "end that QEMU", lost);
+    }
+    ctl_say(was ? "not protected any more; the guest runs on at %s\n" :
+            "the guest at %s was not protected\n",
+            sender->endpoint->text);
     return CTL_EXIT_OK;
 }

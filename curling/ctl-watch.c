@@ -17,15 +17,15 @@
 #define SAMPLES 400             /* as many as the widest window shows */
 
 /* An end that hangs does not hold up the view for longer than this. */
-#define LOOK_MS 5000
+#define LOOK_MS 2000
 
 static char *every;
 static char *record;
 static int count;
 
 static const GOptionEntry entries[] = {
-    { "every", 0, 0, G_OPTION_ARG_STRING, &every, "time between two looks (1s; at least 10ms)",
-      "TIME" },
+    { "every", 0, 0, G_OPTION_ARG_STRING, &every,
+      "time between two looks (1s; at least 10ms)", "TIME" },
     { "count", 0, 0, G_OPTION_ARG_INT, &count, "end after so many looks",
       "N" },
     { "record", 0, 0, G_OPTION_ARG_FILENAME, &record,
@@ -38,7 +38,6 @@ typedef struct Watch {
     int64_t every_ms;
     FILE *record;
     bool on_screen;
-    bool quit;
     GQueue keys;                /* pressed, and not done yet */
     char *word;                 /* what came of the last one */
     CtlSample last;
@@ -164,7 +163,7 @@ static void draw(void *opaque)
     if (w->word) {
         ctl_screen_line(CTL_COLOUR_PLAIN, " %s", w->word);
     }
-    ctl_screen_bottom(" + - interval   c a round now   q quit");
+    ctl_screen_bottom(" q quit   + - interval   c a round now");
     ctl_screen_show();
 }
 
@@ -174,14 +173,14 @@ static void print_line(Watch *w)
     g_autoptr(GDateTime) now = g_date_time_new_now_local();
     g_autofree char *time = g_date_time_format(now, "%H:%M:%S");
 
-    printf("%s %s round %" G_GINT64_FORMAT, time,
+    ctl_say("%s %s round %" G_GINT64_FORMAT, time,
            ctl_verdict_word(w->last.verdict), w->last.round);
     for (int i = 0; i < CTL_FIGURE__MAX; i++) {
         g_autofree char *text = ctl_figure_format(i, w->last.figures[i]);
 
-        printf(", %s %s", ctl_figure_title(i), text);
+        ctl_say(", %s %s", ctl_figure_title(i), text);
     }
-    printf("\n");
+    ctl_say("\n");
     fflush(stdout);
 }
 
@@ -192,7 +191,6 @@ static void note_key(int key, void *opaque)
     Watch *w = opaque;
 
     if (key == 'q' || key == 'Q') {
-        w->quit = true;
         ctl_interrupt();
     } else {
         g_queue_push_tail(&w->keys, GINT_TO_POINTER(key));
@@ -250,10 +248,9 @@ static char *take_round(CtlEnd *sender, GError **err)
                                     ctl_json_int(answer, "round", 0)) : NULL;
 }
 
-/* Do what @key says; the pair was asked and is open. */
-static void do_key(Watch *w, int key)
+/* Do what @key says; the sender was asked and is open. */
+static void do_key(Watch *w, CtlEnd *sender, int key)
 {
-    CtlEnd *sender = ctl_pair_sender(w->pair);
     GError *why = NULL;
     char *word = NULL;
 
@@ -316,21 +313,36 @@ static bool wait_for_next(Watch *w, CtlDeadline next, GError **err)
     return false;
 }
 
+/* Each end is let go as soon as it has answered, so that others have their
+ * turn even if the other end hangs. */
+static bool look(Watch *w, GError **err)
+{
+    CtlDeadline deadline = MIN(ctl_deadline(), ctl_deadline_in(LOOK_MS));
+    CtlEnd *sender;
+
+    if (!ctl_pair_ask_all(&w->pair, 1, deadline, err)) {
+        return false;
+    }
+    sender = ctl_pair_sender(w->pair);
+    if (sender->info && !ctl_end_ask(sender, deadline, err)) {
+        return false;
+    }
+    while (has_key(w)) {
+        do_key(w, sender, GPOINTER_TO_INT(g_queue_pop_head(&w->keys)));
+    }
+    add_sample(w);
+    ctl_end_close(sender);
+    return true;
+}
+
 static bool look_on(Watch *w, GError **err)
 {
     for (int looks = 1;; looks++) {
         CtlDeadline next = ctl_deadline_in(w->every_ms);
 
-        if (!ctl_pair_ask(w->pair, MIN(ctl_deadline(),
-                                       ctl_deadline_in(LOOK_MS)), err)) {
+        if (!look(w, err)) {
             return false;
         }
-        while (has_key(w)) {
-            do_key(w, GPOINTER_TO_INT(g_queue_pop_head(&w->keys)));
-        }
-        add_sample(w);
-        /* Others have their turn now. */
-        ctl_pair_close(w->pair);
         if (w->on_screen) {
             draw(w);
         } else {

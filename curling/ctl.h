@@ -86,9 +86,8 @@ bool ctl_wait(CtlCondition *holds, void *opaque, CtlDeadline deadline,
  * interrupted, with @err set. */
 bool ctl_wait_once(CtlDeadline deadline, GError **err);
 
-/* Have @call(fd, condition, @opaque) called when @fd can be read from, until it
- * returns G_SOURCE_REMOVE. */
-void ctl_on_readable(int fd, GUnixFDSourceFunc call, void *opaque);
+/* Wait until @fd can be read from. */
+bool ctl_wait_readable(int fd, CtlDeadline deadline, GError **err);
 
 /* Wait; false: interrupted. */
 bool ctl_sleep(unsigned int ms, GError **err);
@@ -112,6 +111,9 @@ void ctl_interrupt_clear(void);
  * NULL. */
 const char *ctl_nearest(const char *name, const char *const *known);
 
+/* For g_ptr_array_sort() of char *. */
+int ctl_compare_words(gconstpointer a, gconstpointer b);
+
 /*
  * What a peer said, as a person may safely see it: no control characters, cut
  * to @max_chars with "..." at the end.  Freed by the caller.
@@ -122,6 +124,13 @@ char *ctl_quote(const char *text, size_t max_chars);
  * the caller. */
 char *ctl_about_time(uint64_t us);
 char *ctl_about_bytes(uint64_t bytes);
+
+/* printf() to stdout, but that nothing in it does anything to a terminal: what
+ * QEMU says, or stands in a file, may hold anything. */
+void ctl_say(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+/* The same as text, freed by the caller; newlines stay. */
+char *ctl_clean(const char *text);
 
 /* "web1: text" where there is a name, else "text"; to stderr, in one line. */
 void ctl_complain(const char *name, const char *fmt, ...) G_GNUC_PRINTF(2, 3);

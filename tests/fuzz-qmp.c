@@ -54,30 +54,9 @@ static void check_quote(const char *text)
 
 /* ---- Values -------------------------------------------------------------- */
 
-static void check_value(const CtlJson *value, unsigned int depth);
-
-typedef struct Visit {
-    const CtlJson *object;
-    unsigned int depth;
-    size_t number;
-} Visit;
-
-static void check_member(const char *key, const CtlJson *value, void *opaque)
-{
-    Visit *visit = opaque;
-
-    visit->number++;
-    check_quote(key);
-    /* A path goes by dots, which a key may have itself. */
-    if (*key && !strchr(key, '.')) {
-        must(ctl_json_get(visit->object, key) == value);
-    }
-    check_value(value, visit->depth + 1);
-}
-
+/* Of an array its elements; members of an object are asked for by name. */
 static void check_value(const CtlJson *value, unsigned int depth)
 {
-    Visit visit = { value, depth, 0 };
     const char *text = ctl_json_text(value, NULL, NULL);
     size_t count = ctl_json_count(value, NULL);
     char *plain = ctl_json_plain(value);
@@ -90,10 +69,8 @@ static void check_value(const CtlJson *value, unsigned int depth)
         must(g_utf8_validate(text, -1, NULL));
         check_quote(text);
     }
-    ctl_json_each(value, check_member, &visit);
-    must(visit.number == 0 || visit.number == count);
     must(!ctl_json_at(value, count));
-    for (size_t i = 0; visit.number == 0 && i < count; i++) {
+    for (size_t i = 0; ctl_json_at(value, 0) && i < count; i++) {
         char *path = g_strdup_printf("%zu", i);
 
         must(ctl_json_get(value, path) == ctl_json_at(value, i));

@@ -69,6 +69,9 @@ expect 0 'time-us,state,*' "$CTL" history --csv "$T/record"
 [ "$(wc -l <<< "$said")" -eq 6 ] || fail "not a line for each record: $said"
 expect 0 '' "$CTL" history --svg "$T/chart.svg" "$T/record"
 grep -q '</svg>' "$T/chart.svg" || fail "no chart was drawn"
+(cd "$T" && "$CTL" history --svg '|touch no' record) ||
+    fail "a file cannot have every name"
+[ ! -e "$T/no" ] || fail "the name of a chart was run as a command"
 expect 1 '*line 1: no record of*' "$CTL" history <(echo '{"a": 1}')
 expect 1 '*line 2: no JSON*' "$CTL" history <(head -n 1 "$T/record"; echo '{'
                                               echo)
@@ -101,6 +104,20 @@ expect 1 'sender *is 3s now*receiver.qmp: no greeting*' \
     --receiver "$receiver_ep"
 kill -CONT "${pid[receiver]}"
 expect 0 '*receiver *is 1s now' ctl set peer-timeout 1s
+
+echo "proxy ends with who started it"
+start proxy python3 -SEuc '
+import socket, subprocess, sys
+ours, theirs = socket.socketpair()
+proxy = subprocess.Popen([sys.argv[1], "proxy", sys.argv[2]], stdin=theirs,
+                         stdout=theirs)
+theirs.close()
+greeting = ours.recv(100)
+assert b"QMP" in greeting, greeting
+ours.close()
+sys.exit(proxy.wait(timeout=10))
+' "$CTL" "$T/receiver.qmp"
+wait_exit proxy
 
 echo "unprotect, and again"
 expect 4 '*protection was ended on request*' ctl status

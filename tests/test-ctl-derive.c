@@ -59,6 +59,8 @@ static void test_paths_are_renamed(void **state)
     DERIVED(" \\\n    -vnc 127.0.0.1:0,to=99", "-vnc", "127.0.0.1:0");
     DERIVED(" \\\n    -vnc unix:/a.receiver", "-vnc", "unix:/a");
     DERIVED(" \\\n    -vnc none", "-vnc", "none");
+    DERIVED(" \\\n    -chardev socket,id=t,path=/swtpm", "-chardev",
+            "socket,id=t,path=/swtpm");
     DERIVED(" \\\n    -serial null \\\n    -monitor stdio", "-serial", "null",
             "-monitor", "stdio");
 }

@@ -22,7 +22,12 @@ source "$top/tests/ctl.sh"
 
 start_sshd host1
 start_sshd host2
-TRANSPORT=unix start_pair
+# start_far_receiver NAME: where both hosts reach it
+start_far_receiver() { start_vm "$1" -incoming curling:tcp:192.0.2.9:0; }
+
+start_far_receiver receiver
+start_vm sender
+wait_count sender 5
 sender_ep=ssh://host1$T/sender.qmp
 receiver_ep=ssh://host2$T/receiver.qmp
 
@@ -31,11 +36,13 @@ logins() { grep -c 'Accepted publickey' "$T/$1.err" || true; }
 
 echo "two hosts"
 expect 4 '*not protected: *ssh://host1*idle*ssh://host2*listening*' ctl status
-expect 0 '*this pair can be protected' ctl doctor
+expect 1 '*error: rounds to 192.0.2.9 are not encrypted*' ctl doctor
+expect 0 '*this pair can be protected' ctl doctor --allow-plaintext
 [[ $said != *"clocks"* && $said == *"receiver's host has"* ]] ||
     fail "doctor did not look at the hosts: $said"
-expect 0 '*-incoming defer' ctl doctor --print-receiver
-expect 0 '*protected: a round every 50ms*' ctl protect --interval 50ms
+expect 0 '*-incoming defer*' ctl doctor --print-receiver
+expect 0 '*protected: a round every 50ms*' \
+    ctl protect --interval 50ms --allow-plaintext
 expect 0 '*: protected*standby*' ctl status
 expect 0 '*receiver ssh://host2*is 2s now' ctl set peer-timeout 2s
 expect 0 'round * is at the receiver' ctl checkpoint
@@ -122,16 +129,16 @@ expect 0 '*protected: *' ctl protect --allow-plaintext
 expect 0 'the guest runs at ssh://host2*; the QEMU at ssh://host1*' \
     ctl switchover
 kill_vm sender TERM
-start_receiver sender
-expect 0 '*have swapped*protected: *' ctl protect
+start_far_receiver sender
+expect 0 '*have swapped*protected: *' ctl protect --allow-plaintext
 expect 0 'the guest runs at ssh://host1*' ctl failover --yes
 ctl_status 5
 kill_vm receiver TERM
-start_receiver receiver
+start_far_receiver receiver
 assert_counting sender
 
 echo "the host dies while it is watched; the guest goes on at the receiver"
-expect 0 '*protected: *' ctl protect
+expect 0 '*protected: *' ctl protect --allow-plaintext
 start watch "$CTL" watch --every 200ms --sender "$sender_ep" \
     --receiver "$receiver_ep"
 poll 20 grep -q 'protected round' "$T/watch.out" || fail "watch sees nothing"

@@ -59,17 +59,17 @@ echo "watch, at 80x24"
 terminal watch 80 24 "$CTL" watch web1 --every 200ms
 on_terminal watch 'web1: protected*sender *protected*receiver *standby*'
 on_terminal watch '*pause *ms*[▁▂▃▄▅▆▇█][▁▂▃▄▅▆▇█][▁▂▃▄▅▆▇█]*'
-on_terminal watch '*dirty pages*bandwidth*/s*lag*c a round now   q quit*'
+on_terminal watch '*dirty pages*bandwidth*/s*lag*q quit*c a round now*'
 tmux capture-pane -e -p -t watch | grep -q $'\e\[[0-9;]*3[0-7]m' ||
     fail "the view has no colours"
 
 echo "it is right after a resize"
 tmux resize-window -t watch -x 60 -y 16
-on_terminal watch 'web1: protected*dirty pages*c a round now   q quit*'
+on_terminal watch 'web1: protected*dirty pages*q quit*c a round now*'
 [ "$(tmux capture-pane -p -t watch | awk 'length > 60' | wc -l)" -eq 0 ] ||
     fail "lines are longer than the window"
 tmux resize-window -t watch -x 120 -y 30
-on_terminal watch 'web1: protected*dirty pages*c a round now   q quit*'
+on_terminal watch 'web1: protected*dirty pages*q quit*c a round now*'
 [ "$(grep -c 'web1: protected' <<< "$shown")" -eq 1 ] ||
     fail "the view is shown twice after a resize"
 
