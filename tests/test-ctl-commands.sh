@@ -77,6 +77,14 @@ expect 1 '*line 2: no JSON*' "$CTL" history <(head -n 1 "$T/record"; echo '{'
                                               echo)
 expect 1 '*No such file*' "$CTL" history "$T/missing"
 
+echo "over TCP"
+start_vm third -qmp tcp:127.0.0.1:20000,to=30000,server=on,wait=off
+port=$(monitor third query-chardev | grep -o 'tcp:127.0.0.1:[0-9]*' |
+       head -n 1)
+expect 4 "*sender *$port: idle*" "$CTL" status --sender "$port" \
+    --receiver "$receiver_ep"
+kill_vm third TERM
+
 echo "events"
 start events "$CTL" events --sender "$sender_ep" --receiver "$receiver_ep"
 connected() { [ "$(grep -c CURLINGCTL_CONNECTED "$T/events.out")" -eq 2 ]; }
