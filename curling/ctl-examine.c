@@ -464,18 +464,16 @@ static void compare_devices(Examiner *e)
 
 /* ---- What the guest has ------------------------------------------------- */
 
-static void examine_blockers(Examiner *e)
+/* Devices that cannot migrate, capabilities that do not fit */
+static void examine_obstacle(Examiner *e)
 {
-    g_autoptr(CtlJson) migration = ask(e->sender, "query-migrate");
-    const CtlJson *reasons = ctl_json_get(migration, "blocked-reasons");
+    const char *obstacle = ctl_json_text(e->sender->info, "obstacle", NULL);
 
-    for (size_t i = 0; i < ctl_json_count(reasons, NULL); i++) {
-        g_autofree char *reason = ctl_quote(ctl_json_text(
-            ctl_json_at(reasons, i), NULL, "no reason given"), 300);
-
+    if (obstacle) {
         find(e, CTL_SEVERITY_ERROR, g_strdup_printf(
-             "the guest cannot be migrated: %s", reason),
-             "take that device out of the guest");
+             "the guest cannot be migrated: %s", obstacle),
+             "take that device out of the guest, or turn off what does not "
+             "fit");
     }
 }
 
@@ -661,7 +659,7 @@ GPtrArray *ctl_examine(CtlPair *pair, const CtlExamination *wanted,
         compare_machines(&e);
         compare_devices(&e);
         examine_address(&e);
-        examine_blockers(&e);
+        examine_obstacle(&e);
         examine_disks(&e);
         examine_vhost(&e);
         examine_fencing(&e);

@@ -132,8 +132,17 @@ expect 0 'not protected*' ctl unprotect
 kill_process derived TERM
 receiver_ep=unix:$T/receiver.qmp
 
-echo "a writable disk"
+echo "a device that cannot migrate"
 kill_vm sender TERM
+start_vm sender -audiodev none,id=a -device virtio-sound-pci,audiodev=a
+new_receiver -audiodev none,id=a -device virtio-sound-pci,audiodev=a \
+    -incoming "curling:unix:$T/receiver.curling"
+expect 1 '*error: the guest cannot be migrated: *take that device out*' \
+    ctl doctor
+expect 1 '*cannot be migrated: *nothing was changed' ctl protect
+kill_vm sender TERM
+
+echo "a writable disk"
 truncate -s 1M "$T/disk"
 # shellcheck disable=SC2054  # QEMU's commas
 disk=(-drive "if=none,id=d,format=raw,file=$T/disk,file.locking=off"
