@@ -18,6 +18,19 @@ has_namespace() {
       "$(readlink /proc/self/ns/net)" ]
 }
 
+# Two namespaces, here at 192.0.2.1 and there at 192.0.2.2, with a link that is
+# curling0 in both
+start_two_hosts() {
+    start_namespace here
+    start_namespace there
+    ip link add curling0 netns "${pid[here]}" type veth \
+        peer name curling0 netns "${pid[there]}"
+    within here ip address add 192.0.2.1/24 dev curling0
+    within there ip address add 192.0.2.2/24 dev curling0
+    within here ip link set curling0 up
+    within there ip link set curling0 up
+}
+
 # within NAMESPACE CMD...
 within() {
     local namespace=$1

@@ -157,14 +157,7 @@ kill_vm sender TERM
 kill_vm receiver
 
 echo "a network without TLS"
-start_namespace here
-start_namespace there
-ip link add curling0 netns "${pid[here]}" type veth \
-    peer name curling0 netns "${pid[there]}"
-within here ip address add 192.0.2.1/24 dev curling0
-within there ip address add 192.0.2.2/24 dev curling0
-within here ip link set curling0 up
-within there ip link set curling0 up
+start_two_hosts
 make_psk key
 vm_within here sender -object "$(psk out client key)"
 vm_within there receiver -object "$(psk in server key)" \

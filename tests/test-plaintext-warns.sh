@@ -29,14 +29,7 @@ tells_of_it() {
 make_psk key
 tls=(-object "$(psk in server key)" -object "$(psk out client key)")
 
-start_namespace here
-start_namespace there
-ip link add curling0 netns "${pid[here]}" type veth \
-    peer name curling0 netns "${pid[there]}"
-within here ip address add 192.0.2.1/24 dev curling0
-within there ip address add 192.0.2.2/24 dev curling0
-within here ip link set curling0 up
-within there ip link set curling0 up
+start_two_hosts
 
 vm_within there receiver -incoming curling:tcp:0.0.0.0:4444 "${tls[@]}"
 vm_within here sender "${tls[@]}"
