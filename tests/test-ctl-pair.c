@@ -18,26 +18,10 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include "ctl-assert.h"
 #include <glib/gstdio.h>
 
 #include "ctl-pair.h"
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (!strstr(text, part)) {
-        fail_msg("\"%s\" does not say \"%s\"", text, part);
-    }
-}
-
-static void assert_clean(const char *text)
-{
-    assert_true(g_utf8_validate(text, -1, NULL));
-    for (const char *c = text; *c; c = g_utf8_next_char(c)) {
-        if (!g_unichar_isprint(g_utf8_get_char(c))) {
-            fail_msg("U+%04X is in it", g_utf8_get_char(c));
-        }
-    }
-}
 
 /* @err has a sentence that says @part; it is freed. */
 static void assert_error(GError *err, int code, const char *part)

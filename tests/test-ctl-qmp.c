@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include "ctl-assert.h"
 #include <glib/gstdio.h>
 #include <linux/sockios.h>
 
@@ -440,23 +441,6 @@ static bool is_done(void *opaque)
 }
 
 /* ---- What is expected ---------------------------------------------------- */
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (!strstr(text, part)) {
-        fail_msg("\"%s\" does not say \"%s\"", text, part);
-    }
-}
-
-static void assert_clean(const char *text)
-{
-    assert_true(g_utf8_validate(text, -1, NULL));
-    for (const char *c = text; *c; c = g_utf8_next_char(c)) {
-        if (!g_unichar_isprint(g_utf8_get_char(c))) {
-            fail_msg("U+%04X is in it", g_utf8_get_char(c));
-        }
-    }
-}
 
 /* A sentence of @code that names @endpoint and says @part; @err is freed. */
 static void assert_error(GError *err, const CtlEndpoint *endpoint, int code,

@@ -20,29 +20,12 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include "ctl-assert.h"
 
 #include "ctl-json.h"
 #include "ctl-reader.h"
 
 #define MIB ((size_t)1 << 20)
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (!strstr(text, part)) {
-        fail_msg("\"%s\" does not say \"%s\"", text, part);
-    }
-}
-
-/* One line that does nothing to a terminal */
-static void assert_clean(const char *text)
-{
-    assert_true(g_utf8_validate(text, -1, NULL));
-    for (const char *c = text; *c; c = g_utf8_next_char(c)) {
-        if (!g_unichar_isprint(g_utf8_get_char(c))) {
-            fail_msg("U+%04X is in it", g_utf8_get_char(c));
-        }
-    }
-}
 
 /* Take all that is whole into @objects, each with a "|" behind it */
 static void take_all(CtlReader *reader, GString *objects, GError **err)

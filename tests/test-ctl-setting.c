@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include "ctl-assert.h"
 
 #include "ctl-setting.h"
 
@@ -25,23 +26,6 @@
 #define MIB (1ll << 20)
 #define GIB (1ll << 30)
 #define TIB (1ll << 40)
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (!strstr(text, part)) {
-        fail_msg("\"%s\" does not say \"%s\"", text, part);
-    }
-}
-
-static void assert_clean(const char *text)
-{
-    assert_true(g_utf8_validate(text, -1, NULL));
-    for (const char *c = text; *c; c = g_utf8_next_char(c)) {
-        if (!g_unichar_isprint(g_utf8_get_char(c))) {
-            fail_msg("U+%04X is in it", g_utf8_get_char(c));
-        }
-    }
-}
 
 /* @err is of how curlingctl is used, says @part; it is freed. */
 static void assert_usage(GError *err, const char *part)
