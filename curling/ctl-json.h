@@ -20,8 +20,7 @@ CtlJson *ctl_json_parse(const char *text, size_t len_bytes, GError **err);
 char *ctl_json_dump(const CtlJson *value);
 
 /* A value by jansson's pack format, such as "{s:s, s:I}"; integers are
- * json_int_t, that is long long.  Aborts on a wrong format, returns NULL where
- * a text is no UTF-8. */
+ * json_int_t, that is long long.  NULL where a text is no UTF-8. */
 CtlJson *ctl_json_new(const char *fmt, ...);
 CtlJson *ctl_json_new_list(const char *fmt, va_list args);
 

@@ -147,14 +147,15 @@ static CtlJson *parse_choice(const CtlSetting *setting, const char *text,
     return NULL;
 }
 
-/* The factor of the unit @text; 0 if it is none.  For rates "/s" may
- * follow. */
+/* The factor of the unit @text; 0 if it is none.  For rates "/s" may follow,
+ * and Mb is none, as it may be bits or octets. */
 static double unit_factor(CtlKind kind, const char *text)
 {
     for (const Unit *unit = units_of(kind); unit->name; unit++) {
         size_t len = strlen(unit->name);
 
         if (!g_ascii_strncasecmp(text, unit->name, len) &&
+            (kind != CTL_KIND_RATE || text[len - 1] == unit->name[len - 1]) &&
             (text[len] == '\0' ||
              (kind == CTL_KIND_RATE && g_str_equal(text + len, "/s")))) {
             return unit->factor;
