@@ -61,6 +61,7 @@ CTL_SOURCES = \
 	ctl-main.c \
 	ctl-options.c \
 	ctl-pair.c \
+	ctl-pairsconf.c \
 	ctl-protect.c \
 	ctl-proxy.c \
 	ctl-qmp.c \
@@ -78,6 +79,7 @@ CTL_SOURCES = \
 	ctl-status.c \
 	ctl-switchover.c \
 	ctl-unprotect.c \
+	ctl-verdict.c \
 	ctl-watch.c
 
 # Programs of cmocka: tests/NAME.c, linked with the library

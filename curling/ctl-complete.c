@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include "ctl-pair.h"
+#include "ctl-pairsconf.h"
 #include "ctl-setting.h"
 
 static void print_choices(const char *name)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "ctl-examine.h"
 #include "ctl-host.h"
+#include "ctl-verdict.h"
 
 /* Clocks that differ by more than this are worth a word. */
 #define CLOCK_US 1000000

@@ -11,6 +11,7 @@
 #include <string.h>
 #include "ctl-options.h"
 #include "ctl-sample.h"
+#include "ctl-verdict.h"
 
 static gboolean as_csv;
 static char *svg;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "ctl-options.h"
+#include "ctl-pairsconf.h"
 #include "ctl-setting.h"
 
 char *ctl_sender_option;

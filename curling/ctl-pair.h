@@ -1,10 +1,8 @@
 /*
  * A pair: the two QEMUs that a command is about
  *
- * Pairs have names in ~/.config/curling/pairs.conf and
- * /etc/curling/pairs.conf (see pairs.conf(5)), or are given as --sender and
- * --receiver.  After a takeover the two have swapped their roles: what they
- * say of themselves counts, not what they are called.
+ * After a takeover the two have swapped their roles: what they say of
+ * themselves counts, not what they are called.
  *
  * Copyright the Curling authors
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -24,14 +22,6 @@ typedef struct CtlEnd {
     GError *error;              /* why not */
 } CtlEnd;
 
-typedef enum CtlVerdict {
-    CTL_VERDICT_PROTECTED,
-    CTL_VERDICT_SYNCING,        /* connecting as well */
-    CTL_VERDICT_UNPROTECTED,
-    CTL_VERDICT_FAILED_OVER,
-    CTL_VERDICT_UNKNOWN,        /* who would know does not answer */
-} CtlVerdict;
-
 typedef struct CtlPair {
     char *name;                 /* NULL: from --sender and --receiver */
     CtlEnd ends[2];             /* as configured: sender, receiver */
@@ -42,22 +32,10 @@ typedef struct CtlPair {
     GPtrArray *settings;        /* char *: name, value, name, value, ... */
 } CtlPair;
 
+/* One without ends; @name (may be NULL) is copied. */
+CtlPair *ctl_pair_new(const char *name);
 void ctl_pair_free(CtlPair *pair);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CtlPair, ctl_pair_free)
-
-/*
- * The pair of --sender and --receiver if both are given, else the one of that
- * @name; where @name is NULL too, the only pair there is.  NULL: @err.
- */
-CtlPair *ctl_pair_find(const char *name, GError **err);
-
-/* The same, but a setting in pairs.conf that is wrong is only complained of:
- * for all but protect, as a failover must not fail for it. */
-CtlPair *ctl_pair_find_roughly(const char *name, GError **err);
-
-/* The names of all pairs, sorted; freed with g_strfreev().  A file that cannot
- * be read has no pairs; @err (may be NULL) is set then. */
-char **ctl_pair_names(GError **err);
 
 /* The sender and the receiver by what they said, or, where they did not say, by
  * what they are called. */
@@ -96,12 +74,12 @@ typedef bool CtlEndCondition(CtlEnd *end, void *opaque, GError **err);
 bool ctl_end_wait(CtlEnd *end, CtlEndCondition *holds, void *opaque,
                   bool stay_open, CtlDeadline deadline, GError **err);
 
-/* Both ends have answered and have Curling, or @err says which has not. */
-bool ctl_pair_need_both(CtlPair *pair, GError **err);
-
 /* Ask @end alone.  False: interrupted, as of ctl_pair_ask(). */
 bool ctl_end_ask(CtlEnd *end, CtlDeadline deadline, GError **err);
+
+/* @end has answered and has Curling, or @err says which is not so. */
 bool ctl_end_need(const CtlEnd *end, GError **err);
+bool ctl_pair_need_both(CtlPair *pair, GError **err);
 
 /* "sender" or "receiver": the role of it, see ctl_pair_sender(). */
 const char *ctl_pair_role_of(CtlPair *pair, const CtlEnd *end);
@@ -117,19 +95,5 @@ bool ctl_end_has_session(const CtlEnd *end);
 
 /* Are both in one session, by what they said? */
 bool ctl_pair_has_session(CtlPair *pair);
-
-/* The sender has a session, and the receiver says that it has nothing to do
- * with that: then @err says so. */
-bool ctl_pair_is_mismatched(CtlPair *pair, GError **err);
-
-/* How the pair stands, by what both said.  @why, if not NULL, becomes a
- * sentence; freed by the caller. */
-CtlVerdict ctl_pair_verdict(CtlPair *pair, char **why);
-
-CtlExit ctl_verdict_exit(CtlVerdict verdict);
-
-/* For a person: "protected", "syncing", "not protected", "failed over",
- * "unknown". */
-const char *ctl_verdict_word(CtlVerdict verdict);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include "ctl-sample.h"
+#include "ctl-verdict.h"
 
 /* How long the question may take that a sample asks. */
 #define LOOK_MS 2000

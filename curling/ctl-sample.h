@@ -9,6 +9,7 @@
 #define CURLING_CTL_SAMPLE_H
 
 #include "ctl-pair.h"
+#include "ctl-verdict.h"
 
 typedef enum CtlFigure {
     CTL_FIGURE_PAUSE,           /* us, of the last round */

@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 #include "ctl-options.h"
+#include "ctl-pairsconf.h"
+#include "ctl-verdict.h"
 
 static gboolean as_json;
 

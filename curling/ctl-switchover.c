@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include "ctl-options.h"
 #include "ctl-session.h"
+#include "ctl-verdict.h"
 
 int ctl_switchover_main(int argc, char **argv)
 {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include "ctl-options.h"
 #include "ctl-session.h"
+#include "ctl-verdict.h"
 
 /* Then the one that is named may have taken its place. */
 static bool has_lost_receiver(CtlPair *pair)

@@ -13,6 +13,7 @@
 #include "ctl-options.h"
 #include "ctl-sample.h"
 #include "ctl-screen.h"
+#include "ctl-verdict.h"
 
 #define SAMPLES 400             /* as many as the widest window shows */
 

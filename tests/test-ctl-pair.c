@@ -22,6 +22,8 @@
 #include <glib/gstdio.h>
 
 #include "ctl-pair.h"
+#include "ctl-pairsconf.h"
+#include "ctl-verdict.h"
 
 /* @err has a sentence that says @part; it is freed. */
 static void assert_error(GError *err, int code, const char *part)

@@ -41,6 +41,8 @@
 #include "ctl-pair.h"
 #include "ctl-qmp.h"
 #include "ctl-reader.h"
+#include "ctl-pairsconf.h"
+#include "ctl-verdict.h"
 
 /* A deadline that is to pass, one that is not, and how much later than the
  * first one a busy machine may be */
