@@ -94,7 +94,7 @@ int ctl_failover_main(int argc, char **argv)
     }
     if (g_str_equal(ctl_end_state(ctl_pair_receiver(pair)), "active")) {
         ctl_say("the guest runs at %s already\n",
-               ctl_pair_receiver(pair)->endpoint->text);
+                ctl_pair_receiver(pair)->endpoint->text);
         return CTL_EXIT_OK;
     }
     if (!may_begin(pair, &err)) {
@@ -113,6 +113,6 @@ int ctl_failover_main(int argc, char **argv)
         return ctl_fail(pair->name, err);
     }
     ctl_say("the guest runs at %s\n",
-           ctl_pair_receiver(pair)->endpoint->text);
+            ctl_pair_receiver(pair)->endpoint->text);
     return CTL_EXIT_OK;
 }

@@ -39,7 +39,7 @@ static void print_list(void)
             g_strjoinv(", ", (char **)s->choices) : NULL;
 
         ctl_say("%-14s %-9s %s%s%s\n", s->name, side_word(s->side), s->summary,
-               choices ? ": " : "", choices ? choices : "");
+                choices ? ": " : "", choices ? choices : "");
     }
 }
 
@@ -66,7 +66,7 @@ static void print_table(CtlPair *pair)
                                           CTL_SIDE_RECEIVER, s);
 
         ctl_say("%-14s %-14s %s\n", s->name, left ? left : "?",
-               right ? right : "?");
+                right ? right : "?");
     }
 }
 
@@ -111,7 +111,7 @@ static void print_one(CtlPair *pair, const CtlSetting *setting)
 
     if (setting->side == CTL_SIDE_BOTH && g_strcmp0(left, right)) {
         ctl_say("sender %s\nreceiver %s\n", left ? left : "?",
-               right ? right : "?");
+                right ? right : "?");
     } else {
         ctl_say("%s\n", setting->side == CTL_SIDE_RECEIVER ? right : left);
     }

@@ -473,8 +473,8 @@ static void print_summary(Protect *p)
         ctl_kind_format(CTL_KIND_TIME, ctl_json_int(info, "interval-ms", 0));
 
     ctl_say("protected: a round every %s, to %s\n",
-           g_str_equal(every, "0") ? "moment" : every,
-           ctl_json_text(info, "address", "?"));
+            g_str_equal(every, "0") ? "moment" : every,
+            ctl_json_text(info, "address", "?"));
 }
 
 /* Of a guest that is protected, or will be without us, only settings

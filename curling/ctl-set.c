@@ -52,7 +52,7 @@ int ctl_set_main(int argc, char **argv)
             continue;
         }
         ctl_say("%s %s: %s is %s now\n", ctl_pair_role_of(pair, end),
-               end->endpoint->text, setting->name, now);
+                end->endpoint->text, setting->name, now);
     }
     return status;
 }

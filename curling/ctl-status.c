@@ -57,7 +57,7 @@ static void print_end(CtlPair *pair, const CtlEnd *end)
         return;
     }
     ctl_say("%s%s%s, guest %s\n", ctl_end_state(end), *round ? ", " : "", round,
-           ctl_json_text(end->status, "status", "?"));
+            ctl_json_text(end->status, "status", "?"));
 }
 
 static void print_figures(const CtlJson *info)
@@ -82,8 +82,8 @@ static void print_figures(const CtlJson *info)
             ctl_about_time(MAX(ctl_json_amount(info, "last-round.ship-us"), 0));
 
         ctl_say("  a round   %" G_GINT64_FORMAT " dirty pages, %s sent, at the "
-               "receiver after %s\n",
-               ctl_json_int(info, "last-round.dirty-pages", 0), bytes, ship);
+                "receiver after %s\n",
+                ctl_json_int(info, "last-round.dirty-pages", 0), bytes, ship);
     }
 }
 
@@ -115,11 +115,11 @@ static void print_connection(CtlPair *pair)
     }
     quoted = ctl_quote(address, 200);
     ctl_say("  rounds    to %s, %s", quoted, ctl_json_bool(sender, "tls") ?
-           "encrypted" : "not encrypted");
+            "encrypted" : "not encrypted");
     if (receiver) {
         ctl_say("; on silence: %s, guard: %s",
-               ctl_json_text(receiver, "on-silence", "?"),
-               ctl_json_text(receiver, "guard", "?"));
+                ctl_json_text(receiver, "on-silence", "?"),
+                ctl_json_text(receiver, "guard", "?"));
     }
     ctl_say("\n");
 }
@@ -130,10 +130,10 @@ static void print_screen(CtlPair *pair)
     CtlVerdict verdict = ctl_pair_verdict(pair, &why);
 
     ctl_say("%s: %s%s%s\n", pair_title(pair), ctl_verdict_word(verdict),
-           why ? ": " : "", why ? why : "");
+            why ? ": " : "", why ? why : "");
     if (pair->swapped) {
         ctl_say("  roles     have swapped: the sender is %s now\n",
-               ctl_pair_sender(pair)->endpoint->text);
+                ctl_pair_sender(pair)->endpoint->text);
     }
     print_end(pair, ctl_pair_sender(pair));
     print_end(pair, ctl_pair_receiver(pair));
@@ -153,10 +153,10 @@ static void print_row(CtlPair *pair)
                            ctl_about_time(lag_ms * 1000);
 
     ctl_say("%-16s %-14s %-12s %-12s %-8s%s\n", pair_title(pair),
-           ctl_verdict_word(verdict),
-           *ctl_end_state(sender) ? ctl_end_state(sender) : "no answer",
-           *ctl_end_state(receiver) ? ctl_end_state(receiver) : "no answer",
-           lag, pair->swapped ? " swapped" : "");
+            ctl_verdict_word(verdict),
+            *ctl_end_state(sender) ? ctl_end_state(sender) : "no answer",
+            *ctl_end_state(receiver) ? ctl_end_state(receiver) : "no answer",
+            lag, pair->swapped ? " swapped" : "");
 }
 
 static CtlJson *end_json(const CtlEnd *end)
@@ -260,7 +260,7 @@ static void print_pairs(GPtrArray *pairs, bool as_table)
         print_screen(g_ptr_array_index(pairs, 0));
     } else {
         ctl_say("%-16s %-14s %-12s %-12s %s\n", "pair", "state", "sender",
-               "receiver", "lag");
+                "receiver", "lag");
         for (guint i = 0; i < pairs->len; i++) {
             print_row(g_ptr_array_index(pairs, i));
         }

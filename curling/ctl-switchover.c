@@ -35,6 +35,6 @@ int ctl_switchover_main(int argc, char **argv)
         return ctl_fail(pair->name, err);
     }
     ctl_say("the guest runs at %s; the QEMU at %s can quit\n",
-           receiver->endpoint->text, sender->endpoint->text);
+            receiver->endpoint->text, sender->endpoint->text);
     return CTL_EXIT_OK;
 }

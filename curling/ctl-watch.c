@@ -175,7 +175,7 @@ static void print_line(Watch *w)
     g_autofree char *time = g_date_time_format(now, "%H:%M:%S");
 
     ctl_say("%s %s round %" G_GINT64_FORMAT, time,
-           ctl_verdict_word(w->last.verdict), w->last.round);
+            ctl_verdict_word(w->last.verdict), w->last.round);
     for (int i = 0; i < CTL_FIGURE__MAX; i++) {
         g_autofree char *text = ctl_figure_format(i, w->last.figures[i]);
 
@@ -314,18 +314,23 @@ static bool wait_for_next(Watch *w, CtlDeadline next, GError **err)
     return false;
 }
 
+static CtlDeadline look_deadline(void)
+{
+    return MIN(ctl_deadline(), ctl_deadline_in(LOOK_MS));
+}
+
 /* Each end is let go as soon as it has answered, so that others have their
  * turn even if the other end hangs. */
 static bool look(Watch *w, GError **err)
 {
-    CtlDeadline deadline = MIN(ctl_deadline(), ctl_deadline_in(LOOK_MS));
     CtlEnd *sender;
 
-    if (!ctl_pair_ask_all(&w->pair, 1, deadline, err)) {
+    if (!ctl_pair_ask_all(&w->pair, 1, look_deadline(), err)) {
         return false;
     }
     sender = ctl_pair_sender(w->pair);
-    if (sender->info && !ctl_end_ask(sender, deadline, err)) {
+    /* What it answered is not lost because the other one took all the time. */
+    if (sender->info && !ctl_end_ask(sender, look_deadline(), err)) {
         return false;
     }
     while (has_key(w)) {

@@ -110,6 +110,11 @@ kill -STOP "${pid[receiver]}"
 expect 1 'sender *is 3s now*receiver.qmp: no greeting*' \
     "$CTL" --timeout 500ms set peer-timeout 3s --sender "$sender_ep" \
     --receiver "$receiver_ep"
+# What the sender says is seen all the same, and its socket is free meanwhile.
+expect 4 '*not protected round [0-9]*' ctl watch --count 2 --every 100ms
+expect 4 '*on request*sender *stopped, round*receiver *no greeting*' \
+    "$CTL" --timeout 500ms status --sender "$sender_ep" \
+    --receiver "$receiver_ep"
 kill -CONT "${pid[receiver]}"
 expect 0 '*receiver *is 1s now' ctl set peer-timeout 1s
 
