@@ -335,6 +335,11 @@ bool ctl_end_need(const CtlEnd *end, GError **err)
                     end->endpoint->text);
         return false;
     }
+    if (!end->info && !end->error) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_TIMEOUT, "%s: no answer yet",
+                    end->endpoint->text);
+        return false;
+    }
     if (!end->info) {
         g_propagate_error(err, g_error_copy(end->error));
         return false;

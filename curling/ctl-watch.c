@@ -39,6 +39,7 @@ typedef struct Watch {
     int64_t every_ms;
     FILE *record;
     bool on_screen;
+    bool looking;               /* answers come in; there is nothing to show */
     GQueue keys;                /* pressed, and not done yet */
     char *word;                 /* what came of the last one */
     CtlSample last;
@@ -138,6 +139,10 @@ static void draw(void *opaque)
     size_t kept = MIN(w->number, SAMPLES);
     const char *error = ctl_json_text(info, "last-error", NULL);
 
+    if (w->looking) {
+        /* The window has another size: that is seen in a moment. */
+        return;
+    }
     ctl_screen_clear();
     ctl_screen_line(verdict_colour(verdict), "%s: %s%s%s",
                     w->pair->name ? w->pair->name : "the pair",
@@ -346,9 +351,11 @@ static bool look_on(Watch *w, GError **err)
     for (int looks = 1;; looks++) {
         CtlDeadline next = ctl_deadline_in(w->every_ms);
 
+        w->looking = true;
         if (!look(w, err)) {
             return false;
         }
+        w->looking = false;
         if (w->on_screen) {
             draw(w);
         } else {

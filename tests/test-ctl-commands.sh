@@ -112,7 +112,7 @@ expect 1 'sender *is 3s now*receiver.qmp: no greeting*' \
     --receiver "$receiver_ep"
 # What the sender says is seen all the same, and its socket is free meanwhile.
 expect 4 '*not protected round [0-9]*' ctl watch --count 2 --every 100ms
-expect 4 '*on request*sender *stopped, round*receiver *no greeting*' \
+expect 4 '*on request*sender *stopped, round*receiver *serves one client*' \
     "$CTL" --timeout 500ms status --sender "$sender_ep" \
     --receiver "$receiver_ep"
 kill -CONT "${pid[receiver]}"
