@@ -22,7 +22,7 @@ bool ctl_ask_for_setting(CtlPair *pair, const CtlSetting *setting,
 }
 
 char *ctl_change(CtlEnd *end, const CtlSetting *setting, const CtlJson *value,
-                 GError **err)
+                 CtlDeadline deadline, GError **err)
 {
     g_autoptr(CtlJson) done = NULL;
     CtlJson *arguments;
@@ -33,12 +33,12 @@ char *ctl_change(CtlEnd *end, const CtlSetting *setting, const CtlJson *value,
     }
     arguments = ctl_json_new("{}");
     ctl_json_set(arguments, setting->qmp, ctl_json_ref(value));
-    done = ctl_qmp_call_json(end->qmp, ctl_deadline(), err, "curling-set",
+    done = ctl_qmp_call_json(end->qmp, deadline, err, "curling-set",
                              arguments);
     if (!done) {
         return NULL;
     }
-    info = ctl_qmp_call(end->qmp, ctl_deadline(), err, "query-curling", NULL);
+    info = ctl_qmp_call(end->qmp, deadline, err, "query-curling", NULL);
     if (!info) {
         return NULL;
     }

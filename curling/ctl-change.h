@@ -21,6 +21,6 @@ bool ctl_ask_for_setting(CtlPair *pair, const CtlSetting *setting,
  * there now, as QEMU tells, for a person; freed by the caller.  NULL: @err.
  */
 char *ctl_change(CtlEnd *end, const CtlSetting *setting, const CtlJson *value,
-                 GError **err);
+                 CtlDeadline deadline, GError **err);
 
 #endif

@@ -665,8 +665,8 @@ GPtrArray *ctl_examine(CtlPair *pair, const CtlExamination *wanted,
         examine_vhost(&e);
         examine_fencing(&e);
         examine_hosts(&e);
-        /* Questions that failed in between left no word. */
-        if (ctl_qmp_has_failed(e.sender->qmp, err) ||
+        /* Questions that failed in between left no word, nor did Ctrl-C. */
+        if (!ctl_sleep(0, err) || ctl_qmp_has_failed(e.sender->qmp, err) ||
             ctl_qmp_has_failed(e.receiver->qmp, err)) {
             g_ptr_array_unref(e.findings);
             return NULL;

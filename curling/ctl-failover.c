@@ -73,6 +73,29 @@ static bool may_begin(CtlPair *pair, GError **err)
     return true;
 }
 
+/* The answer counts for what was shown, if that is still so. */
+static bool ask_and_look_again(CtlPair *pair, GError **err)
+{
+    const CtlEnd *receiver = ctl_pair_receiver(pair);
+    g_autofree char *state = g_strdup(ctl_end_state(receiver));
+
+    /* Others have their turn while a person thinks. */
+    ctl_pair_close(pair);
+    if (!ask_person(pair, err) ||
+        !ctl_pair_ask_for(pair, CTL_WANT_RECEIVER, ctl_deadline(), err) ||
+        !may_begin(pair, err)) {
+        return false;
+    }
+    if (ctl_pair_receiver(pair) != receiver ||
+        !g_str_equal(ctl_end_state(receiver), state)) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is not \"%s\" any "
+                    "more; nothing was done, say it again",
+                    receiver->endpoint->text, state);
+        return false;
+    }
+    return true;
+}
+
 int ctl_failover_main(int argc, char **argv)
 {
     g_autoptr(CtlPair) pair = NULL;
@@ -92,22 +115,18 @@ int ctl_failover_main(int argc, char **argv)
     if (!ctl_pair_ask_for(pair, CTL_WANT_RECEIVER, ctl_deadline(), &err)) {
         return ctl_fail(pair->name, err);
     }
-    if (g_str_equal(ctl_end_state(ctl_pair_receiver(pair)), "active")) {
-        ctl_say("the guest runs at %s already\n",
-                ctl_pair_receiver(pair)->endpoint->text);
-        return CTL_EXIT_OK;
+    for (int i = 0; i < 2; i++) {
+        if (g_str_equal(ctl_end_state(&pair->ends[i]), "active")) {
+            ctl_say("the guest runs at %s already\n",
+                    pair->ends[i].endpoint->text);
+            return CTL_EXIT_OK;
+        }
     }
     if (!may_begin(pair, &err)) {
         return ctl_fail(pair->name, err);
     }
-    if (!yes) {
-        /* Others have their turn while a person thinks. */
-        ctl_pair_close(pair);
-        if (!ask_person(pair, &err) ||
-            !ctl_pair_ask_for(pair, CTL_WANT_RECEIVER, ctl_deadline(), &err) ||
-            !may_begin(pair, &err)) {
-            return ctl_fail(pair->name, err);
-        }
+    if (!yes && !ask_and_look_again(pair, &err)) {
+        return ctl_fail(pair->name, err);
     }
     if (!ctl_session_take_over(pair, force, &err)) {
         return ctl_fail(pair->name, err);

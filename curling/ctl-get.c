@@ -113,7 +113,9 @@ static void print_one(CtlPair *pair, const CtlSetting *setting)
         ctl_say("sender %s\nreceiver %s\n", left ? left : "?",
                 right ? right : "?");
     } else {
-        ctl_say("%s\n", setting->side == CTL_SIDE_RECEIVER ? right : left);
+        const char *value = setting->side == CTL_SIDE_RECEIVER ? right : left;
+
+        ctl_say("%s\n", value ? value : "?");
     }
 }
 

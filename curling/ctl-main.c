@@ -105,6 +105,8 @@ int main(int argc, char **argv)
 
     fill_descriptors();
     setlocale(LC_ALL, "");
+    /* Numbers have a point, for gnuplot and scripts too. */
+    setlocale(LC_NUMERIC, "C");
     /* The first number that glib converts sets up a locale for that, and a
      * thread that waits for another one to do so takes the errno of its wait
      * for that of the conversion (glib 2.74).  Before there are threads: */

@@ -167,8 +167,8 @@ bool ctl_pair_has_session(CtlPair *pair)
 /*
  * Have the roles swapped?  They have if the one that is called receiver is a
  * sender, or runs the guest, and the other one is in its session, or gone, or
- * waits for a sender; or if that one says nothing and the other one is a
- * receiver.
+ * waits for a sender; or if that one says nothing and the other one waits for
+ * it as a receiver.
  */
 static bool have_swapped(CtlPair *pair)
 {
@@ -179,7 +179,8 @@ static bool have_swapped(CtlPair *pair)
                                            ""), "inmigrate");
 
     if (!called_receiver->info) {
-        return g_str_equal(ctl_end_role(called_sender), "receiver");
+        return g_str_equal(ctl_end_role(called_sender), "receiver") &&
+               !g_str_equal(ctl_end_state(called_sender), "active");
     }
     if (g_str_equal(ctl_end_role(called_receiver), "sender")) {
         return waits || !called_sender->info;

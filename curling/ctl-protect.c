@@ -43,7 +43,8 @@ typedef struct Change {
     CtlEnd *end;
     const CtlSetting *setting;
     CtlJson *value;
-    CtlJson *before;            /* once it was changed */
+    CtlJson *before;            /* NULL: QEMU did not tell */
+    bool changed;
 } Change;
 
 typedef struct Protect {
@@ -55,6 +56,7 @@ typedef struct Protect {
     bool ended_before;          /* --replace ended a session */
     bool told_to_listen;        /* migrate-incoming was said */
     bool begun;                 /* migrate was said */
+    char *address;              /* the sender's word for @uri, from then on */
     int64_t syncing_since_us;   /* 0: not now */
     CtlDeadline connected_by;
 } Protect;
@@ -143,12 +145,11 @@ static bool change_settings(Protect *p, GError **err)
         GError *why = NULL;
 
         change->before = before ? ctl_json_ref(before) : NULL;
-        now = ctl_change(change->end, change->setting, change->value, &why);
+        now = ctl_change(change->end, change->setting, change->value,
+                         ctl_deadline(), &why);
+        /* Unless QEMU said no, it may have been changed. */
+        change->changed = now || !was_refused(why);
         if (!now) {
-            if (was_refused(why)) {
-                ctl_json_free(change->before);
-                change->before = NULL;
-            }
             g_propagate_error(err, why);
             return false;
         }
@@ -165,10 +166,11 @@ static bool change_back(Protect *p)
     for (guint i = p->changes->len; i-- > 0;) {
         Change *change = g_ptr_array_index(p->changes, i);
 
-        if (change->before) {
-            g_autofree char *now = ctl_end_need(change->end, NULL) ?
+        if (change->changed) {
+            g_autofree char *now =
+                change->before && ctl_end_need(change->end, NULL) ?
                 ctl_change(change->end, change->setting, change->before,
-                           NULL) : NULL;
+                           ctl_deadline(), NULL) : NULL;
 
             all = all && now;
         }
@@ -176,9 +178,10 @@ static bool change_back(Protect *p)
     return all;
 }
 
-static bool accepts_disks(const Protect *p)
+/* The last word on disks: what will be set, or @now. */
+static bool accepts_disks(const Protect *p, bool now)
 {
-    for (guint i = 0; i < p->changes->len; i++) {
+    for (guint i = p->changes->len; i-- > 0;) {
         const Change *change = g_ptr_array_index(p->changes, i);
 
         if (g_str_equal(change->setting->qmp, "disks")) {
@@ -186,7 +189,7 @@ static bool accepts_disks(const Protect *p)
                                "unsafe-ahead");
         }
     }
-    return false;
+    return now;
 }
 
 /* ---- Undoing ------------------------------------------------------------ */
@@ -196,47 +199,60 @@ static bool has_touched(const Protect *p)
     for (guint i = 0; i < p->changes->len; i++) {
         const Change *change = g_ptr_array_index(p->changes, i);
 
-        if (change->before) {
+        if (change->changed) {
             return true;
         }
     }
     return p->begun || p->told_to_listen || p->ended_before;
 }
 
-/* What became of the session that was begun here, for a person. */
-static char *undo_session(Protect *p)
+/* What is undone has a time of its own. */
+static void begin_undoing(void)
+{
+    ctl_interrupt_clear();
+    if (ctl_options.timeout_ms == 0 || ctl_options.timeout_ms > UNDO_MS) {
+        ctl_options.timeout_ms = UNDO_MS;
+    }
+}
+
+/* How the sender is left, for a person. */
+static char *tell_sender(Protect *p)
 {
     const char *where = p->sender->endpoint->text;
-    g_autoptr(GError) why = NULL;
-    bool was;
 
-    if (!ctl_end_ask(p->sender, ctl_deadline(), &why) ||
-        (p->begun && !ctl_session_end(p->sender, &was, &why)) ||
-        !ctl_end_need(p->sender, &why)) {
+    if (!ctl_end_need(p->sender, NULL)) {
         return g_strdup_printf("%s does not answer, so its session may go on; "
                                "see curlingctl status", where);
     }
-    /* The connection was closed to wait. */
-    ctl_end_ask(p->sender, ctl_deadline(), NULL);
-    return g_strdup_printf(ctl_end_has_session(p->sender) ?
-                           "the session of %s with another receiver goes on" :
-                           "the guest runs on at %s, not protected", where);
+    if (ctl_end_has_session(p->sender)) {
+        return g_strdup_printf("the session of %s goes on (%s)", where,
+                               ctl_end_state(p->sender));
+    }
+    if (g_str_equal(ctl_end_state(p->sender), "fenced")) {
+        return g_strdup_printf("the guest is fenced at %s: the receiver runs "
+                               "it, or may run it", where);
+    }
+    return g_strdup_printf("the guest is at %s (%s), not protected", where,
+                           ctl_json_text(p->sender->status, "status", "?"));
 }
 
 /* Whatever was begun is ended; says on stderr what state that leaves. */
 static void undo(Protect *p)
 {
-    g_autofree char *session = NULL;
+    g_autofree char *sender = NULL;
     bool settings;
+    bool was;
 
-    ctl_interrupt_clear();
-    if (ctl_options.timeout_ms == 0 || ctl_options.timeout_ms > UNDO_MS) {
-        ctl_options.timeout_ms = UNDO_MS;
+    begin_undoing();
+    ctl_end_ask(p->sender, ctl_deadline(), NULL);
+    if (p->begun) {
+        ctl_session_end(p->sender, &was, NULL);
     }
-    session = undo_session(p);
     ctl_end_ask(p->receiver, ctl_deadline(), NULL);
+    ctl_end_ask(p->sender, ctl_deadline(), NULL);
+    sender = tell_sender(p);
     settings = change_back(p);
-    ctl_complain(p->pair->name, "%s%s%s%s", session, settings ? "" :
+    ctl_complain(p->pair->name, "%s%s%s%s", sender, settings ? "" :
                  "; not all settings could be put back", p->told_to_listen ?
                  "; the receiver goes on listening" : "", p->ended_before ?
                  "; its session with the receiver before is ended" : "");
@@ -304,6 +320,28 @@ static bool is_listening(CtlEnd *receiver, void *opaque, GError **err)
            g_str_equal(ctl_end_state(receiver), "listening");
 }
 
+/* Port 0 was any: the receiver says which one it took.  The host stays as it
+ * was given, as what was examined. */
+static bool take_port(Protect *p, GError **err)
+{
+    g_autofree char *bound = NULL;
+    char *port = strrchr(p->uri, ':');
+
+    if (!g_str_has_prefix(p->uri, "curling:tcp:") ||
+        !g_str_equal(port, ":0")) {
+        return true;
+    }
+    bound = ctl_address_of(p->pair, NULL, err);
+    if (!bound) {
+        return false;
+    }
+    *port = '\0';
+    port = g_strconcat(p->uri, strrchr(bound, ':'), NULL);
+    g_free(p->uri);
+    p->uri = port;
+    return true;
+}
+
 /* It is told the address, and tells which port it took. */
 static bool have_it_listen(Protect *p, GError **err)
 {
@@ -319,9 +357,7 @@ static bool have_it_listen(Protect *p, GError **err)
                       err)) {
         return false;
     }
-    g_free(p->uri);
-    p->uri = ctl_address_of(p->pair, NULL, err);
-    return p->uri;
+    return take_port(p, err);
 }
 
 static bool examine(Protect *p, GError **err)
@@ -330,7 +366,7 @@ static bool examine(Protect *p, GError **err)
     g_autoptr(GPtrArray) findings = NULL;
 
     ctl_pair_examination(p->pair, address, allow_plaintext, &wanted);
-    wanted.disks_accepted = wanted.disks_accepted || accepts_disks(p);
+    wanted.disks_accepted = accepts_disks(p, wanted.disks_accepted);
     findings = ctl_examine(p->pair, &wanted, err);
     if (!findings) {
         return false;
@@ -345,10 +381,20 @@ static bool examine(Protect *p, GError **err)
     return p->uri;
 }
 
+/* With --replace, and only what has no receiver now. */
 static bool end_before(Protect *p, GError **err)
 {
+    if (!ctl_end_ask(p->sender, ctl_deadline(), err) ||
+        !ctl_end_need(p->sender, err)) {
+        return false;
+    }
     if (!ctl_end_has_session(p->sender)) {
         return true;
+    }
+    if (!replace || !has_lost_receiver(p->sender)) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is in a session with "
+                    "another receiver now", p->sender->endpoint->text);
+        return false;
     }
     return ctl_session_end(p->sender, &p->ended_before, err) &&
            ctl_end_ask(p->sender, ctl_deadline(), err);
@@ -415,6 +461,17 @@ static void look_for_receiver(Protect *p, const char *last, GError **err)
     }
 }
 
+/* QEMU has words of its own for an address; what it said first was ours. */
+static bool goes_where_it_went(Protect *p)
+{
+    const char *now = ctl_json_text(p->sender->info, "address", NULL);
+
+    if (!p->address) {
+        p->address = g_strdup(now);
+    }
+    return !now || g_str_equal(now, p->address);
+}
+
 /* One look.  True: protected.  Else goes on unless @err is set. */
 static bool look(Protect *p, GError **err)
 {
@@ -431,8 +488,7 @@ static bool look(Protect *p, GError **err)
     if (!ctl_end_has_session(p->sender)) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s cannot protect its "
                     "guest: %s", p->sender->endpoint->text, last);
-    } else if (!g_str_equal(ctl_json_text(p->sender->info, "address", p->uri),
-                            p->uri)) {
+    } else if (!goes_where_it_went(p)) {
         p->begun = false;
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "somebody else has begun "
                     "another session of %s", p->sender->endpoint->text);
@@ -479,21 +535,26 @@ static void print_summary(Protect *p)
 
 /* Of a guest that is protected, or will be without us, only settings
  * change, and are what is undone. */
-static bool join(Protect *p, GError **err)
+static bool join(Protect *p)
 {
+    g_autofree char *sender = NULL;
     GError *why = NULL;
+    bool settings;
 
     p->uri = g_strdup(ctl_json_text(p->sender->info, "address", "?"));
     if (change_settings(p, &why) && wait_protected(p, &why)) {
         return true;
     }
-    ctl_interrupt_clear();
+    begin_undoing();
     ctl_end_ask(p->sender, ctl_deadline(), NULL);
     ctl_end_ask(p->receiver, ctl_deadline(), NULL);
-    g_prefix_error(&why, "%s, and its session goes on: ", change_back(p) ?
-                   "settings are as before" :
-                   "not all settings could be put back");
-    g_propagate_error(err, why);
+    ctl_complain(p->pair->name, "%s", why->message);
+    g_error_free(why);
+    sender = tell_sender(p);
+    settings = change_back(p);
+    ctl_complain(p->pair->name, "%s; %s", sender, settings ?
+                 "settings are as before" :
+                 "not all settings could be put back");
     return false;
 }
 
@@ -514,7 +575,7 @@ static bool run(Protect *p, GError **err)
     begun = has_begun(p, &why);
     if (!why && add_settings(p, &why)) {
         if (begun) {
-            return join(p, err);
+            return join(p);
         }
         if (begin(p, &why) && wait_protected(p, &why)) {
             return true;
@@ -555,6 +616,7 @@ int ctl_protect_main(int argc, char **argv)
     }
     g_ptr_array_unref(p.changes);
     g_free(p.uri);
+    g_free(p.address);
     ctl_pair_free(p.pair);
     return status;
 }

@@ -33,12 +33,12 @@ bool ctl_session_end(CtlEnd *sender, bool *was, GError **err)
     if (!ctl_end_has_session(sender)) {
         return true;
     }
-    *was = true;
     done = ctl_qmp_call(sender->qmp, ctl_deadline(), err, "migrate_cancel",
                         NULL);
     if (!done) {
         return false;
     }
+    *was = true;
     if (!ctl_end_wait(sender, has_ended, NULL, false, ctl_deadline(), &why)) {
         if (g_error_matches(why, CTL_ERROR, CTL_ERROR_TIMEOUT)) {
             g_clear_error(&why);

@@ -44,7 +44,7 @@ int ctl_set_main(int argc, char **argv)
         if (!(setting->side & side)) {
             continue;
         }
-        now = ctl_change(end, setting, value, &err);
+        now = ctl_change(end, setting, value, ctl_deadline(), &err);
         if (!now) {
             ctl_fail(pair->name, err);
             err = NULL;

@@ -72,10 +72,11 @@ static void draw_ends(Watch *w)
         g_autoptr(GError) why = NULL;
 
         if (ctl_end_need(ends[i], &why)) {
-            ctl_screen_line(CTL_COLOUR_PLAIN, " %-9s %s: %s, guest %s",
-                            i ? "receiver" : "sender",
-                            ends[i]->endpoint->text, ctl_end_state(ends[i]),
-                            ctl_json_text(ends[i]->status, "status", "?"));
+            /* What is cut off is where it is. */
+            ctl_screen_line(CTL_COLOUR_PLAIN, " %-9s %s, guest %s, %s",
+                            i ? "receiver" : "sender", ctl_end_state(ends[i]),
+                            ctl_json_text(ends[i]->status, "status", "?"),
+                            ends[i]->endpoint->text);
         } else {
             ctl_screen_line(CTL_COLOUR_BAD, " %-9s %s", i ? "receiver" :
                             "sender", why->message);
@@ -210,6 +211,11 @@ static bool has_key(void *opaque)
     return !g_queue_is_empty(&w->keys);
 }
 
+static CtlDeadline look_deadline(void)
+{
+    return MIN(ctl_deadline(), ctl_deadline_in(LOOK_MS));
+}
+
 /* The next longer one of these intervals, or the next shorter one. */
 static int64_t step_interval(int64_t ms, bool longer)
 {
@@ -236,7 +242,8 @@ static char *change_interval(CtlEnd *sender, bool longer, GError **err)
     int64_t ms = step_interval(ctl_json_int(sender->info, setting->qmp, 100),
                                longer);
     g_autoptr(CtlJson) value = ctl_json_new("I", (long long)ms);
-    g_autofree char *now = ctl_change(sender, setting, value, err);
+    g_autofree char *now = ctl_change(sender, setting, value, look_deadline(),
+                                      err);
 
     return now ? g_strdup_printf("interval is %s now", now) : NULL;
 }
@@ -248,7 +255,7 @@ static char *take_round(CtlEnd *sender, GError **err)
     if (!ctl_end_need(sender, err)) {
         return NULL;
     }
-    answer = ctl_qmp_call(sender->qmp, ctl_deadline_in(LOOK_MS), err,
+    answer = ctl_qmp_call(sender->qmp, look_deadline(), err,
                           "curling-checkpoint", NULL);
     return answer ? g_strdup_printf("round %" G_GINT64_FORMAT " is taken",
                                     ctl_json_int(answer, "round", 0)) : NULL;
@@ -317,11 +324,6 @@ static bool wait_for_next(Watch *w, CtlDeadline next, GError **err)
     }
     g_propagate_error(err, why);
     return false;
-}
-
-static CtlDeadline look_deadline(void)
-{
-    return MIN(ctl_deadline(), ctl_deadline_in(LOOK_MS));
 }
 
 /* Each end is let go as soon as it has answered, so that others have their

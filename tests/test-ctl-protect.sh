@@ -187,12 +187,12 @@ echo "a receiver that is not reached"
 far=(--sender "$sender_ep" --receiver "$receiver_ep" --allow-plaintext
      --interval 10ms)
 within here ip link set curling0 down
-expect 1 '*cannot protect its guest: *unreachable*, not protected' \
+expect 1 '*cannot protect its guest: *unreachable*not protected*' \
     "$CTL" protect "${far[@]}"
 undone failed
 within here ip link set curling0 up
 # Nobody has that address, which takes the kernel three seconds to find out.
-expect 1 '*cannot be reached at curling:tcp:192.0.2.3:4444*, not protected' \
+expect 1 '*cannot be reached at curling:tcp:192.0.2.3:4444*not protected*' \
     "$CTL" --timeout 2s protect "${far[@]}" --address tcp:192.0.2.3:4444
 undone stopped
 
@@ -204,7 +204,7 @@ expect 3 '*syncing*' ctl status
 kill_process protect INT
 [ "${ended[protect]}" -eq 1 ] || fail "it ends with ${ended[protect]}"
 grep -q "interrupted" "$T/protect.err" || fail "it does not say why"
-grep -q "the guest runs on at .*, not protected" "$T/protect.err" ||
+grep -q "the guest is at .* (running), not protected" "$T/protect.err" ||
     fail "it does not say what state it left: $(< "$T/protect.err")"
 undone stopped
 wait_state receiver listening
@@ -216,7 +216,7 @@ wait_state sender syncing
 kill -STOP "${pid[receiver]}"
 kill -INT "${pid[protect]}"
 wait_exit protect 1
-grep -q "the guest runs on at .*, not protected" "$T/protect.err" ||
+grep -q "the guest is at .* (running), not protected" "$T/protect.err" ||
     fail "it does not say what state it left: $(< "$T/protect.err")"
 undone stopped
 kill -CONT "${pid[receiver]}"

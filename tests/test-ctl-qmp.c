@@ -1669,7 +1669,7 @@ static void test_one_is_wanted(void **state)
         { CTL_WANT_RECEIVER,
           { END_SAYS("inmigrate", INFO("receiver", "suspect")), STALL, END } },
         { CTL_WANT_RECEIVER,
-          { END_SAYS("running", INFO("receiver", "active")), STALL, END } },
+          { END_SAYS("inmigrate", INFO("receiver", "standby")), STALL, END } },
     };
 
     (void)state;
@@ -1917,9 +1917,10 @@ static const Roles roles[] = {
       { END_SAYS("running", INFO("receiver", "active")), END },
       { END_SAYS("paused", INFO("sender", "fenced")), END },
       true, CTL_VERDICT_FAILED_OVER, "took over" },
+    /* It runs the guest, whatever it is called: it is the next sender. */
     { "the other way round, the receiver took over, the sender is gone",
       { END_SAYS("running", INFO("receiver", "active")), END }, { END },
-      true, CTL_VERDICT_FAILED_OVER, "took over" },
+      false, CTL_VERDICT_FAILED_OVER, "nobody protects it yet" },
     { "and back: a new receiver",
       { END_SAYS("running", INFO("receiver", "active")), END },
       { END_SAYS("inmigrate", INFO("receiver", "listening")), END },

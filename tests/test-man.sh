@@ -48,7 +48,7 @@ sed -n 's/^    { "\([A-Z][A-Za-z]*\)", take_.*/\1/p' \
     "$top/curling/ctl-sshconf.c" | sort > "$T/is/keywords"
 grep -ohE 'g_getenv\("[A-Z_]+"\)' "$top"/curling/ctl-*.c | cut -d'"' -f2 |
     sort -u > "$T/is/environment"
-sed -n '/pair_keys\[\] = {/,/}/p' "$top/curling/ctl-pair.c" |
+sed -n '/pair_keys\[\] = {/,/}/p' "$top/curling/ctl-pairsconf.c" |
     grep -oE '"[a-z-]+"' | tr -d '"' | sort > "$T/is/keys"
 for file in "$T"/is/*; do
     [ -s "$file" ] || fail "nothing is known of ${file##*/}"
