@@ -116,12 +116,12 @@ tmux send-keys -t plain C-c
 on_terminal plain '*exit 0*'
 
 echo "failover asks"
-terminal ask 80 24 "$CTL" failover web1
+terminal ask 200 24 "$CTL" failover web1
 on_terminal ask '*Start the guest at *hands it over*?y/N?*'
 tmux send-keys -t ask n Enter
 on_terminal ask '*nothing was done*exit 1*'
 expect 0 '*: protected*' "$CTL" status web1
-terminal ask2 80 24 "$CTL" failover web1
+terminal ask2 200 24 "$CTL" failover web1
 on_terminal ask2 '*?y/N?*'
 tmux send-keys -t ask2 y Enter
 on_terminal ask2 '*the guest runs at *sender.qmp*exit 0*'
