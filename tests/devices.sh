@@ -73,8 +73,10 @@ def sections(path):
         start = at + 6 + data[at + 5]
         name = data[at + 6:start].decode()
         name += "/%d" % int.from_bytes(data[start:start + 4], "big")
-        # Up to its footer, which is followed by another section or the end
-        footer = re.compile(b"\x7e" + re.escape(number) + b"[\x04\x00]", re.S)
+        # Up to its footer, which is followed by another section (of a small
+        # number) or by the end; what it holds may look like a footer alone.
+        footer = re.compile(b"\x7e" + re.escape(number) +
+                            rb"(?:\x04\0\0|\0\Z)", re.S)
         end = footer.search(data, start).start()
         found[name] = bytearray(data[start:end])
         at = end + 5
