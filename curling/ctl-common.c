@@ -44,10 +44,15 @@ CtlDeadline ctl_deadline(void)
     return ctl_deadline_in(ctl_options.timeout_ms);
 }
 
+void ctl_interrupt(void)
+{
+    interrupted = true;
+}
+
 static gboolean note_interrupt(gpointer opaque)
 {
     (void)opaque;
-    interrupted = true;
+    ctl_interrupt();
     return G_SOURCE_CONTINUE;
 }
 
@@ -65,11 +70,6 @@ void ctl_interrupt_end(void)
     /* glib puts the default back with the last source of a signal. */
     g_clear_handle_id(&on_int, g_source_remove);
     g_clear_handle_id(&on_term, g_source_remove);
-}
-
-void ctl_interrupt(void)
-{
-    interrupted = true;
 }
 
 void ctl_interrupt_clear(void)

@@ -57,8 +57,7 @@ static int print_line(const CtlEndpoint *sender, const char *to)
                      "user who may look at its process", sender->text);
         return CTL_EXIT_ERROR;
     }
-    uri = !to ? g_strdup("defer") : g_str_has_prefix(to, "curling:") ?
-          g_strdup(to) : g_strconcat("curling:", to, NULL);
+    uri = to ? ctl_address_uri(to) : g_strdup("defer");
     text = ctl_derive_receiver(command_line, uri);
     ctl_say("%s\n", text);
     ctl_complain(NULL, "ports that the sender listens at are as they were; on "

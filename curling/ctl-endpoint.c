@@ -262,48 +262,51 @@ const char *ctl_remote_program(void)
     return program && *program ? program : "curlingctl";
 }
 
-CtlLink *ctl_link_open(const CtlEndpoint *endpoint)
+static CtlLink *link_new(const CtlEndpoint *endpoint)
 {
     CtlLink *link = g_new0(CtlLink, 1);
 
     link->endpoint = endpoint;
     link->fd = -1;
     link->cancel = g_cancellable_new();
-    switch (endpoint->kind) {
-    case CTL_ENDPOINT_UNIX:
-        connect_unix(link);
-        break;
-    case CTL_ENDPOINT_TCP: {
-        g_autoptr(GSocketClient) client = g_socket_client_new();
-
-        g_socket_client_connect_to_host_async(client, endpoint->host,
-                                              endpoint->port, link->cancel,
-                                              connected, link);
-        break;
-    }
-    case CTL_ENDPOINT_SSH: {
-        g_autofree char *path = g_shell_quote(endpoint->path);
-        g_autofree char *command = g_strdup_printf("%s proxy %s",
-                                                   ctl_remote_program(),
-                                                   path);
-
-        link->channel = ctl_ssh_run(endpoint->user, endpoint->host,
-                                    endpoint->port, command);
-        break;
-    }
-    }
     return link;
 }
 
 CtlLink *ctl_link_run(const CtlEndpoint *endpoint, const char *command)
 {
-    CtlLink *link = g_new0(CtlLink, 1);
+    CtlLink *link = link_new(endpoint);
 
-    link->endpoint = endpoint;
-    link->fd = -1;
-    link->cancel = g_cancellable_new();
     link->channel = ctl_ssh_run(endpoint->user, endpoint->host, endpoint->port,
                                 command);
+    return link;
+}
+
+static CtlLink *open_far_socket(const CtlEndpoint *endpoint)
+{
+    g_autofree char *path = g_shell_quote(endpoint->path);
+    g_autofree char *command = g_strdup_printf("%s proxy %s",
+                                               ctl_remote_program(), path);
+
+    return ctl_link_run(endpoint, command);
+}
+
+CtlLink *ctl_link_open(const CtlEndpoint *endpoint)
+{
+    CtlLink *link;
+
+    if (endpoint->kind == CTL_ENDPOINT_SSH) {
+        return open_far_socket(endpoint);
+    }
+    link = link_new(endpoint);
+    if (endpoint->kind == CTL_ENDPOINT_UNIX) {
+        connect_unix(link);
+    } else {
+        g_autoptr(GSocketClient) client = g_socket_client_new();
+
+        g_socket_client_connect_to_host_async(client, endpoint->host,
+                                              endpoint->port, link->cancel,
+                                              connected, link);
+    }
     return link;
 }
 
@@ -322,6 +325,19 @@ int ctl_link_fd(CtlLink *link, GError **err)
         g_propagate_error(err, g_error_copy(link->error));
     }
     return link->fd;
+}
+
+static bool is_connected(void *opaque)
+{
+    g_autoptr(GError) why = NULL;
+
+    return ctl_link_fd(opaque, &why) >= 0 || why;
+}
+
+int ctl_link_wait(CtlLink *link, CtlDeadline deadline, GError **err)
+{
+    return ctl_wait(is_connected, link, deadline, err) ?
+           ctl_link_fd(link, err) : -1;
 }
 
 char *ctl_link_delay(CtlLink *link)

@@ -69,6 +69,9 @@ CtlLink *ctl_link_run(const CtlEndpoint *endpoint, const char *command);
  */
 int ctl_link_fd(CtlLink *link, GError **err);
 
+/* Wait until there is one.  -1: @err is set, by ctl_wait() or ctl_link_fd(). */
+int ctl_link_wait(CtlLink *link, CtlDeadline deadline, GError **err);
+
 /* What has kept it from being connected so long, for a sentence; freed by the
  * caller. */
 char *ctl_link_delay(CtlLink *link);

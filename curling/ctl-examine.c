@@ -107,6 +107,12 @@ static bool is_wildcard(const char *host)
     return address && g_inet_address_get_is_any(address);
 }
 
+char *ctl_address_uri(const char *text)
+{
+    return g_str_has_prefix(text, "curling:") ? g_strdup(text) :
+           g_strconcat("curling:", text, NULL);
+}
+
 char *ctl_address_of(CtlPair *pair, const char *given, GError **err)
 {
     const CtlEnd *receiver = ctl_pair_receiver(pair);
@@ -114,35 +120,28 @@ char *ctl_address_of(CtlPair *pair, const char *given, GError **err)
     g_autofree char *host = NULL;
     g_autofree char *uri = NULL;
 
-    if (given) {
-        uri = g_str_has_prefix(given, "curling:") ? g_strdup(given) :
-              g_strconcat("curling:", given, NULL);
-        host = ctl_address_host(uri);
-        if (host && is_wildcard(host)) {
-            g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is no address "
-                        "that a sender can go to; name the receiver's host or "
-                        "its address", given);
-            return NULL;
-        }
-        return g_steal_pointer(&uri);
-    }
-    if (!bound) {
+    if (!given && !bound) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s waits to be told "
                     "where to listen (-incoming defer); give --address "
                     "curling:tcp:HOST:PORT", receiver->endpoint->text);
         return NULL;
     }
-    uri = g_str_has_prefix(bound, "curling:") ? g_strdup(bound) :
-          g_strconcat("curling:", bound, NULL);
+    uri = ctl_address_uri(given ? given : bound);
     host = ctl_address_host(uri);
-    if (host && is_wildcard(host)) {
+    if (!host || !is_wildcard(host)) {
+        return g_steal_pointer(&uri);
+    }
+    if (given) {
+        g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is no address that "
+                    "a sender can go to; name the receiver's host or its "
+                    "address", given);
+    } else {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s listens at all of "
                     "its addresses (%s); say by which one the sender reaches "
                     "it, with --address curling:tcp:HOST:PORT",
                     receiver->endpoint->text, bound);
-        return NULL;
     }
-    return g_steal_pointer(&uri);
+    return NULL;
 }
 
 /* It listens already, at a port that is not the given one. */
@@ -237,7 +236,7 @@ static void examine_sender_role(Examiner *e)
              e->sender->endpoint->text), "protect the one that runs it; end "
              "this QEMU and start it anew as a receiver");
     } else if (ctl_pair_is_mismatched(e->pair, &why)) {
-        bool lost = g_str_equal(state, "unprotected");
+        bool lost = ctl_end_has_lost_receiver(e->sender);
 
         find(e, lost ? CTL_SEVERITY_WARNING : CTL_SEVERITY_ERROR,
              g_strdup(why->message), lost ? "that one is lost, but may live, "

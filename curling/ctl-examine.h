@@ -53,6 +53,9 @@ const char *ctl_severity_word(CtlSeverity severity);
  */
 char *ctl_address_of(CtlPair *pair, const char *given, GError **err);
 
+/* @text, with "curling:" before it if that is missing.  Freed by the caller. */
+char *ctl_address_uri(const char *text);
+
 /* Its host; NULL where it is a UNIX socket.  Freed by the caller. */
 char *ctl_address_host(const char *uri);
 

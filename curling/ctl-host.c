@@ -280,13 +280,6 @@ static bool begin_here(Helper *helper, const char *const *args, GError **err)
     return true;
 }
 
-static bool is_connected(void *opaque)
-{
-    g_autoptr(GError) why = NULL;
-
-    return ctl_link_fd(opaque, &why) >= 0 || why;
-}
-
 static bool begin_there(Helper *helper, const char *const *args,
                         CtlDeadline deadline, GError **err)
 {
@@ -301,10 +294,7 @@ static bool begin_there(Helper *helper, const char *const *args,
     }
     helper->link = ctl_link_run(helper->endpoint, command->str);
     g_string_free(command, TRUE);
-    if (!ctl_wait(is_connected, helper->link, deadline, err)) {
-        return false;
-    }
-    fd = ctl_link_fd(helper->link, err);
+    fd = ctl_link_wait(helper->link, deadline, err);
     if (fd < 0) {
         return false;
     }

@@ -25,7 +25,6 @@ static bool take_timeout(const char *text, GError **err)
         return false;
     }
     ctl_options.timeout_ms = MIN(ctl_json_int(value, NULL, 0), G_MAXINT);
-    ctl_options.timeout_given = true;
     return true;
 }
 

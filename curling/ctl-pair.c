@@ -134,6 +134,12 @@ bool ctl_end_has_session(const CtlEnd *end)
            g_strv_contains(states, ctl_end_state(end));
 }
 
+bool ctl_end_has_lost_receiver(const CtlEnd *end)
+{
+    return ctl_end_has_session(end) &&
+           g_str_equal(ctl_end_state(end), "unprotected");
+}
+
 static bool has_round(const CtlEnd *end)
 {
     static const char *const states[] = {

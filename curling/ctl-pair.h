@@ -93,6 +93,9 @@ const char *ctl_end_role(const CtlEnd *end);
 /* Is it a sender that has a receiver, or looks for one? */
 bool ctl_end_has_session(const CtlEnd *end);
 
+/* And does it try to reach one that it had? */
+bool ctl_end_has_lost_receiver(const CtlEnd *end);
+
 /* Are both in one session, by what they said? */
 bool ctl_pair_has_session(CtlPair *pair);
 

@@ -260,13 +260,6 @@ static void undo(Protect *p)
 
 /* ---- Beginning ---------------------------------------------------------- */
 
-/* It tries to reach a receiver that it had. */
-static bool has_lost_receiver(const CtlEnd *sender)
-{
-    return ctl_end_has_session(sender) &&
-           g_str_equal(ctl_end_state(sender), "unprotected");
-}
-
 /* Does the sender go to where this receiver listens, which then is a process
  * that took the place of the one before? */
 static bool goes_there(Protect *p)
@@ -300,7 +293,7 @@ static bool has_begun(Protect *p, GError **err)
     if (ctl_pair_has_session(p->pair) || goes_there(p)) {
         return true;
     }
-    if (!has_lost_receiver(p->sender)) {
+    if (!ctl_end_has_lost_receiver(p->sender)) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is in a session with "
                     "another receiver already, at %s; end that first: "
                     "curlingctl unprotect", where, to);
@@ -391,7 +384,7 @@ static bool end_before(Protect *p, GError **err)
     if (!ctl_end_has_session(p->sender)) {
         return true;
     }
-    if (!replace || !has_lost_receiver(p->sender)) {
+    if (!replace || !ctl_end_has_lost_receiver(p->sender)) {
         g_set_error(err, CTL_ERROR, CTL_ERROR_FAILED, "%s is in a session with "
                     "another receiver now", p->sender->endpoint->text);
         return false;

@@ -96,15 +96,6 @@ static void join(Pipe *in, Pipe *out)
     }
 }
 
-static bool is_connected(void *opaque)
-{
-    GError *why = NULL;
-    bool over = ctl_link_fd(opaque, &why) >= 0 || why;
-
-    g_clear_error(&why);
-    return over;
-}
-
 int ctl_proxy_main(int argc, char **argv)
 {
     static Pipe in;
@@ -131,14 +122,13 @@ int ctl_proxy_main(int argc, char **argv)
         return ctl_fail(NULL, err);
     }
     link = ctl_link_open(endpoint);
-    if (!ctl_wait(is_connected, link, ctl_deadline(), &err)) {
-        ctl_link_close(link);
-        g_prefix_error(&err, "%s: ", text);
-        return ctl_fail(NULL, err);
-    }
-    fd = ctl_link_fd(link, &err);
+    fd = ctl_link_wait(link, ctl_deadline(), &err);
     if (fd < 0) {
         ctl_link_close(link);
+        if (!g_error_matches(err, CTL_ERROR, CTL_ERROR_LOST)) {
+            /* Nor did it fail: the wait's sentence names nothing. */
+            g_prefix_error(&err, "%s: ", text);
+        }
         return ctl_fail(NULL, err);
     }
     /* From here on it waits for others, as long as they like. */

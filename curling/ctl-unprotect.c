@@ -10,12 +10,6 @@
 #include "ctl-session.h"
 #include "ctl-verdict.h"
 
-/* Then the one that is named may have taken its place. */
-static bool has_lost_receiver(CtlPair *pair)
-{
-    return g_str_equal(ctl_end_state(ctl_pair_sender(pair)), "unprotected");
-}
-
 int ctl_unprotect_main(int argc, char **argv)
 {
     g_autoptr(CtlPair) pair = NULL;
@@ -30,13 +24,16 @@ int ctl_unprotect_main(int argc, char **argv)
     if (!pair) {
         return ctl_fail(NULL, err);
     }
-    if (!ctl_pair_ask(pair, ctl_deadline(), &err) ||
-        (!has_lost_receiver(pair) && ctl_pair_is_mismatched(pair, &err))) {
+    if (!ctl_pair_ask(pair, ctl_deadline(), &err)) {
         return ctl_fail(pair->name, err);
     }
     sender = ctl_pair_sender(pair);
-    lost = g_strdup(has_lost_receiver(pair) ?
-                    ctl_json_text(sender->info, "address", NULL) : NULL);
+    if (ctl_end_has_lost_receiver(sender)) {
+        /* The one that is named may have taken its place. */
+        lost = g_strdup(ctl_json_text(sender->info, "address", NULL));
+    } else if (ctl_pair_is_mismatched(pair, &err)) {
+        return ctl_fail(pair->name, err);
+    }
     if (!ctl_session_end(sender, &was, &err)) {
         return ctl_fail(pair->name, err);
     }

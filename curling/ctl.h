@@ -139,7 +139,6 @@ void ctl_complain(const char *name, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 typedef struct CtlOptions {
     int timeout_ms;             /* for a wait that has a deadline */
-    bool timeout_given;
 } CtlOptions;
 
 extern CtlOptions ctl_options;
